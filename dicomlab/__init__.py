@@ -1,0 +1,89 @@
+"""dicomlab: the DICOM communication model, usable from a notebook.
+
+``Node`` (DIMSE), ``WebEndpoint`` (DICOMweb), ``MediaSet`` (files) and the embedded ``Archive`` share one shape:
+``verify``, ``find``, ``retrieve``, ``store``. ``Archive.demo()`` brings everything needed to start.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from dicomlab.model import links as _links
+
+if _TYPE_CHECKING:
+    from dicomlab.archive.archive import Archive
+    from dicomlab.dimse.node import Node
+    from dicomlab.errors import (
+        Cancelled,
+        CommunicationError,
+        DicomlabError,
+        Interrupted,
+        LocalProtocolError,
+        MissingExtra,
+        ProtocolError,
+        Refused,
+        RemoteProtocolError,
+        ServiceError,
+        Unreachable,
+        UsageError,
+    )
+    from dicomlab.media.media_set import MediaSet
+    from dicomlab.model.cohort import Cohort
+    from dicomlab.model.instance import Instance
+    from dicomlab.model.options import options
+    from dicomlab.model.progress import Operation
+    from dicomlab.model.query import Query
+    from dicomlab.model.report import Report
+    from dicomlab.model.trace import Trace, trace
+    from dicomlab.model.verification import Verification
+    from dicomlab.web.endpoint import WebEndpoint
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Archive": "archive.archive",
+    "Cohort": "model.cohort",
+    "Instance": "model.instance",
+    "MediaSet": "media.media_set",
+    "Node": "dimse.node",
+    "Operation": "model.progress",
+    "Query": "model.query",
+    "Report": "model.report",
+    "Trace": "model.trace",
+    "Verification": "model.verification",
+    "WebEndpoint": "web.endpoint",
+    "options": "model.options",
+    "trace": "model.trace",
+    **dict.fromkeys(
+        (
+            "Cancelled", "CommunicationError", "DicomlabError", "Interrupted", "LocalProtocolError", "MissingExtra",
+            "ProtocolError", "Refused", "RemoteProtocolError", "ServiceError", "Unreachable", "UsageError",
+        ),
+        "errors",
+    ),
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+_links.bind(
+    html="dicomlab.notebook.html:render",
+    retrieve="dicomlab.cohorts.pull:retrieve",
+    datasets="dicomlab.cohorts.stream:datasets",
+    dataset="dicomlab.cohorts.stream:dataset",
+    peek="dicomlab.cohorts.peek:peek",
+    parcels="dicomlab.cohorts.stream:parcels",
+    report="dicomlab.cohorts.ledger:load",
+    media="dicomlab.media.media_set:MediaSet",
+)
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dicomlab' has no attribute {name!r}")
+    value = getattr(_import_module(f"dicomlab.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*_HOMES, "__version__"})

@@ -1,0 +1,384 @@
+"""A cohort: the matches of a query at one level, as the table that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from dicomlab.errors import UsageError
+from dicomlab.model.columns import (
+    LEVELS,
+    UNIQUE_KEY,
+    Level,
+    Problem,
+    TableBuilder,
+    column,
+    columns,
+    retyped,
+    standard_columns,
+)
+from dicomlab.model.instance import Instance
+from dicomlab.model.links import above
+from dicomlab.model.options import options
+from dicomlab.model.progress import OnProgress, Operation
+from dicomlab.model.protocols import Retrievable, Searchable
+from dicomlab.model.query import Query
+from dicomlab.model.summary import Summarised, Summary
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Index, Series
+    from pydicom import Dataset
+
+    from dicomlab.model.report import Report
+    from dicomlab.model.trace import Trace
+
+SHOWN_ROWS = 10
+SHOWN_COLUMNS = 9
+
+
+class Cohort(Summarised):
+    """The matches of a query at one level; each row is one patient, study, series or instance.
+
+    ``cohort["StudyDate"]`` is a pandas Series, ``cohort[mask]`` and ``cohort[3:7]`` are cohorts, ``len(cohort)``
+    counts rows, iterating gives :class:`Instance` objects at the instance level and one-row cohorts above it.
+    Never changed once made.
+
+    Attributes
+    ----------
+    level : str
+    source : object
+        Where it came from and where ``retrieve`` and the drill-down ask; None for a table of your own.
+    query : Query or None
+    complete : bool
+        False where the answer was cut off: by ``limit``, by a cancellation, by the peer.
+    note : str
+        Why it is not complete.
+    trace : Trace or None
+
+    """
+
+    def __init__(
+        self,
+        frame: DataFrame,
+        *,
+        level: Level,
+        source: Searchable | None = None,
+        query: Query | None = None,
+        complete: bool = True,
+        note: str = "",
+        problems: Iterable[Problem] = (),
+        trace: Trace | None = None,
+    ) -> None:
+        self._frame = frame.reset_index(drop=True)
+        self._problems = tuple(problems)
+        self.level: Level = level
+        self.source = source
+        self.query = query
+        self.complete = complete
+        self.note = note
+        self.trace = trace
+
+    @classmethod
+    def from_dataframe(cls, df: DataFrame, source: Searchable | None = None) -> Cohort:
+        """Make a cohort of a table again: filtered, joined, or read from CSV or Parquet.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Must hold the unique keys of its level and of those above it (a study needs its StudyInstanceUID; a
+            series that and its SeriesInstanceUID; an instance all three). Other columns are kept.
+        source : Node, WebEndpoint, MediaSet, ..., optional
+            Where to retrieve from.
+
+        Raises
+        ------
+        UsageError
+            No unique key, an empty one, or a cell that can't be what its column says.
+
+        """
+        names = set(map(str, df.columns))
+        level = next((one for one in reversed(LEVELS) if UNIQUE_KEY[one] in names), None)
+        if level is None:
+            raise UsageError(f"a cohort needs one of the columns {', '.join(UNIQUE_KEY.values())}")
+        if level in ("series", "instance"):
+            upper = [UNIQUE_KEY[one] for one in LEVELS[1 : LEVELS.index(level)]]
+            if missing := [name for name in upper if name not in names]:
+                raise UsageError(f"a cohort of {level} rows needs the columns {', '.join(missing)} too")
+        typed = retyped(df)
+        if bool(typed[UNIQUE_KEY[level]].isna().any()):
+            raise UsageError(f"{UNIQUE_KEY[level]} is empty in some rows, so nothing could be retrieved for them")
+        return cls(typed, level=level, source=source)
+
+    # --- as a table ------------------------------------------------------------------------------------------------
+
+    def to_dataframe(self) -> DataFrame:
+        """A copy of the table, with plain values (see ``dicomlab.options.phi`` for what reprs show)."""
+        return self._frame.copy()
+
+    @property
+    def columns(self) -> Index[Any]:
+        """The names of the columns."""
+        return self._frame.columns
+
+    @property
+    def warnings(self) -> DataFrame:
+        """Values that could not be read: row, column, raw text, and what is wrong with it."""
+        import pandas as pd
+
+        rows = [(p.row, p.column, p.raw, p.text) for p in self._problems]
+        return pd.DataFrame(rows, columns=["row", "column", "raw", "problem"])
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    @overload
+    def __getitem__(self, key: str) -> Series[Any]: ...
+    @overload
+    def __getitem__(self, key: Any) -> Cohort: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            try:
+                return self._frame[key].copy()
+            except KeyError:
+                held = ", ".join(map(str, self._frame.columns))
+                raise UsageError(f"no column {key!r}; there are {held}") from None
+        if isinstance(key, int):
+            row = range(len(self))[key]  # IndexError beyond the end, negative counts from it
+            return self._part(self._frame.iloc[row : row + 1])
+        return self._part(self._frame.iloc[key] if isinstance(key, slice) else self._frame[key])
+
+    def _part(self, frame: DataFrame) -> Cohort:
+        where = {row: new for new, row in enumerate(frame.index)}
+        problems = [Problem(where[p.row], p.column, p.raw, p.text) for p in self._problems if p.row in where]
+        return Cohort(
+            frame,
+            level=self.level,
+            source=self.source,
+            query=self.query,
+            complete=self.complete,
+            note=self.note,
+            problems=problems,
+            trace=self.trace,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.level == "instance":
+            yield from self._entities()
+        else:
+            for row in range(len(self)):
+                yield self[row]
+
+    def _entities(self) -> Iterator[Instance]:
+        source = self.source if isinstance(self.source, Retrievable) else None
+        frame = self._frame
+        classes = frame["SOPClassUID"] if "SOPClassUID" in frame else [None] * len(frame)
+        for study, series, instance, sop_class in zip(
+            frame["StudyInstanceUID"], frame["SeriesInstanceUID"], frame["SOPInstanceUID"], classes, strict=True
+        ):
+            yield Instance(study, series, instance, sop_class if isinstance(sop_class, str) else "", source)
+
+    # --- through its source ----------------------------------------------------------------------------------------
+
+    def studies(self, match: Mapping[str | int, object] | None = None, **options: Any) -> Cohort:
+        """The studies of these patients; options as for ``find``."""
+        return self._drill("study", match, options)
+
+    def series(self, match: Mapping[str | int, object] | None = None, **options: Any) -> Cohort:
+        """The series of these patients or studies: ``cohort.series(Modality="CT")``; options as for ``find``.
+
+        Columns of the upper levels that are asked for with ``include`` come from this table where it has them.
+        """
+        return self._drill("series", match, options)
+
+    def instances(self, match: Mapping[str | int, object] | None = None, **options: Any) -> Cohort:
+        """The instances of these patients, studies or series; options as for ``find``."""
+        return self._drill("instance", match, options)
+
+    def _drill(self, level: Level, match: Mapping[str | int, object] | None, options: dict[str, Any]) -> Cohort:
+        if LEVELS.index(level) < LEVELS.index(self.level):
+            raise UsageError(f"this cohort is of {self.level} rows: {level} rows lie above it, not below")
+        if level == self.level and not match and not options:
+            return self
+        source = self._source()
+        include = columns(options.pop("include", ()))
+        carried = [c.name for c in include if c.name in self._frame and c.name != UNIQUE_KEY[self.level]]
+        carried = [name for name in carried if name not in {c.name for c in standard_columns(level)}]
+        asked = [c.name for c in include if c.name not in carried]
+        if not len(self):
+            query = Query.of(level, match, include=[c.name for c in include], **_keys(options))
+            empty = TableBuilder(query.columns).frame()
+            return Cohort(empty, level=level, source=source, query=query, complete=self.complete, note=self.note)
+        parents = {
+            UNIQUE_KEY[one]: list(dict.fromkeys(self._frame[UNIQUE_KEY[one]].dropna()))
+            for one in LEVELS[LEVELS.index("study") : LEVELS.index(self.level) + 1]
+        } or {"PatientID": list(dict.fromkeys(self._frame["PatientID"].dropna()))}
+        below: Cohort = source.find(level, match, include=asked, **parents, **options)
+        if carried:
+            keys = self._frame.set_index(UNIQUE_KEY[self.level])[carried]
+            frame = below.to_dataframe().join(keys, on=UNIQUE_KEY[self.level])
+            below = Cohort(
+                frame, level=level, source=source, query=below.query, complete=below.complete, note=below.note,
+                problems=below._problems, trace=below.trace,
+            )  # fmt: skip
+        if not self.complete and below.complete:
+            below.complete, below.note = False, f"the {self.level} table above it is not complete: {self.note}"
+        return below
+
+    def _source(self) -> Any:
+        if self.source is None:
+            raise UsageError("this cohort has no source to ask: Cohort.from_dataframe(df, source=...)")
+        return self.source
+
+    def peek(self, keywords: Iterable[str]) -> Cohort:
+        """Read attributes that the peer can't match on or return, from one header per series.
+
+        Parameters
+        ----------
+        keywords : iterable of str
+            PS3.6 keywords or sequence paths of any level, as ``["SliceThickness", "ConvolutionKernel"]``.
+
+        Returns
+        -------
+        Cohort
+            These rows (a cohort of patients or studies: their series) with the attributes as further columns;
+            a cohort of instances reads one header for each of its series too.
+
+        Raises
+        ------
+        UsageError
+            An unknown keyword; no source.
+        Unreachable, Refused, Interrupted
+            As for ``retrieve``.
+
+        """
+        if isinstance(keywords, str):
+            raise UsageError(f"peek takes a list of keywords: peek([{keywords!r}])")
+        cohort: Cohort = above("peek")(self, columns(keywords))
+        return cohort
+
+    @overload
+    def retrieve(
+        self, to: Any, *, layout: str | None = ..., verify: Literal["sha256"] | None = ...,
+        progress: bool | OnProgress = ..., background: Literal[False] = ..., **options: Any,
+    ) -> Report: ...  # fmt: skip
+    @overload
+    def retrieve(
+        self, to: Any, *, layout: str | None = ..., verify: Literal["sha256"] | None = ...,
+        progress: bool | OnProgress = ..., background: Literal[True], **options: Any,
+    ) -> Operation[Report]: ...  # fmt: skip
+    def retrieve(
+        self,
+        to: str | Path | Any,
+        *,
+        layout: str | None = None,
+        verify: Literal["sha256"] | None = None,
+        progress: bool | OnProgress = True,
+        background: bool = False,
+        **options: Any,
+    ) -> Report | Operation[Report]:
+        """Retrieve every instance below these rows.
+
+        Parameters
+        ----------
+        to : path, MediaSet or Archive
+            Where they go. A folder gets a ledger beside the data, so that the same call again fetches only what is
+            missing.
+        layout : str, optional
+            Path of each file in the folder, as ``"{PatientID}/{StudyInstanceUID}/{SOPInstanceUID}.dcm"``. The
+            default keeps paths short enough for every system and free of patient data.
+        verify : ``"sha256"``, optional
+            Report the digest of each data set, and read the files that a resumed retrieve finds again.
+        progress : bool or callable, optional
+            A bar, nothing, or a function that gets each :class:`Progress`.
+        background : bool, optional
+            Return an :class:`Operation` at once.
+        **options
+            What the path offers beside these: ``method="get"`` or ``"move"`` (Node), ``transfer_syntax=``
+            (WebEndpoint).
+
+        Returns
+        -------
+        Report
+            One row for each instance. After an interrupt it holds what arrived, marked incomplete.
+
+        Raises
+        ------
+        Unreachable, Refused
+            Nothing could be fetched.
+        Interrupted, RemoteProtocolError
+            It broke off; ``error.partial`` is the report of what arrived, and that stays.
+        UsageError
+            No source; `to` is no place; an option that the path doesn't have.
+
+        """
+        self._source()
+        result: Report | Operation[Report] = above("retrieve")(
+            self, to, layout=layout, verify=verify, progress=progress, background=background, options=options
+        )
+        return result
+
+    def datasets(self, **options: Any) -> Iterator[Dataset]:
+        """Stream the data sets of these rows as pydicom objects, without touching the disc.
+
+        At most a few are in memory at a time. Leaving the loop ends the retrieve.
+        """
+        self._source()
+        stream: Iterator[Dataset] = above("datasets")(self, options)
+        return stream
+
+    # --- face ------------------------------------------------------------------------------------------------------
+
+    @property
+    def fictional(self) -> bool:
+        """Whether the patients are known to be synthetic."""
+        return bool(self.source is not None and self.source.fictional)
+
+    def _summary_(self) -> Summary:
+        names = [str(name) for name in self._frame.columns][:SHOWN_COLUMNS]
+        shown = self._frame.head(SHOWN_ROWS)
+        rows = tuple(
+            tuple(self._cell(name, value) for name, value in zip(names, row, strict=True))
+            for row in shown[names].itertuples(index=False, name=None)
+        )
+        plural = {"study": "studies", "series": "series"}.get(self.level, f"{self.level}s")
+        noun = self.level if len(self) == 1 else plural
+        notes = [] if self.complete else [f"not complete: {self.note}"]
+        if self._problems:
+            notes.append(f"{len(self._problems)} values could not be read: see .warnings")
+        facts = [("source", str(self.source) if self.source is not None else "none")]
+        if self.query is not None:
+            facts.append(("query", str(self.query)))
+        return Summary(
+            f"Cohort of {len(self)} {noun}",
+            tuple(facts),
+            tuple(names),
+            rows,
+            max(0, len(self) - SHOWN_ROWS),
+            max(0, len(self._frame.columns) - SHOWN_COLUMNS),
+            tuple(notes),
+        )
+
+    def _cell(self, name: str, value: Any) -> str:
+        import pandas as pd
+
+        if isinstance(value, tuple):
+            text = ", ".join("" if one is None else str(one) for one in value)
+        elif pd.isna(value):
+            return "—"
+        elif isinstance(value, pd.Timestamp):
+            text = value.strftime("%Y-%m-%d" if value == value.normalize() else "%Y-%m-%d %H:%M:%S")
+        else:
+            text = str(value)
+        return options.shown(text, fictional=self.fictional or not _identifying(name))
+
+
+def _identifying(name: str) -> bool:
+    try:
+        return column(name).identifying
+    except UsageError:
+        return True  # a column of the user's own: nobody knows what it holds
+
+
+def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k[:1].isupper() or k == "limit"}

@@ -1,0 +1,155 @@
+"""What ``Node``, ``WebEndpoint`` and ``MediaSet`` have in common: the shape of ``find``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from dicomlab.errors import DicomlabError
+from dicomlab.model import trace
+from dicomlab.model.cohort import Cohort
+from dicomlab.model.columns import UNIQUE_KEY, TableBuilder
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.query import Query
+
+Row = Mapping[str, Sequence[object]]
+"""One match: column name to raw values."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a path says about the whole of its answer while it gives rows."""
+
+    complete: bool = True
+    note: str = ""
+
+    def cut(self, note: str) -> None:
+        """The answer is not the whole answer."""
+        self.complete, self.note = False, note
+
+
+class SearchPath:
+    """A path that answers ``find``. A subclass gives raw rows from :meth:`_search`; the rest is the same for all."""
+
+    fictional: bool = False
+
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+        """Ask the peer and give each match as raw values by column name.
+
+        `query` may hold lists; duplicate rows (by the unique key of the level) are dropped by the caller, which also
+        stops iterating (closing the generator) at the limit. A generator that sees ``control.cancelled`` ends.
+        Raises what is in the error tree and nothing else.
+        """
+        raise NotImplementedError
+
+    @overload
+    def find(
+        self, level: str = ..., /, match: Mapping[str | int, object] | None = ..., *,
+        include: Iterable[str | int] = ..., limit: int | None = ..., progress: bool | OnProgress = ...,
+        background: Literal[False] = ..., **keywords: Any,
+    ) -> Cohort: ...  # fmt: skip
+    @overload
+    def find(
+        self, level: str = ..., /, match: Mapping[str | int, object] | None = ..., *,
+        include: Iterable[str | int] = ..., limit: int | None = ..., progress: bool | OnProgress = ...,
+        background: Literal[True], **keywords: Any,
+    ) -> Operation[Cohort]: ...  # fmt: skip
+    def find(
+        self,
+        level: str | Query = "study",
+        /,
+        match: Mapping[str | int, object] | None = None,
+        *,
+        include: Iterable[str | int] = (),
+        limit: int | None = None,
+        progress: bool | OnProgress = True,
+        background: bool = False,
+        **keywords: Any,
+    ) -> Cohort | Operation[Cohort]:
+        """Search: ``find("study", PatientID="P*", StudyDate=("2026-01-01", None))``.
+
+        Parameters
+        ----------
+        level : str or Query
+            ``"patient"``, ``"study"``, ``"series"`` or ``"instance"``, or a ready query.
+        match : mapping, optional
+            Matching keys that are no Python names: tags, private tags, sequence paths.
+        include : iterable of str, optional
+            Further attributes to return as columns.
+        limit : int, optional
+            Most rows; once reached the peer is told to stop and the cohort says that it is cut off.
+        progress : bool or callable, optional
+            A bar (when it takes longer than a second), nothing, or a function that gets each :class:`Progress`.
+        background : bool, optional
+            Return an :class:`Operation` at once.
+        **keywords
+            A PS3.6 keyword and what it must match: see :meth:`Query.of`.
+
+        Returns
+        -------
+        Cohort
+            In order of arrival. An empty answer is an empty, complete cohort. After an interrupt it holds what had
+            arrived and is marked incomplete.
+
+        Raises
+        ------
+        UsageError
+            Before anything is sent: unknown keyword, wrong level, impossible value.
+        Unreachable, Refused
+            Nobody answered, or said no.
+        Interrupted
+            The answer broke off; ``error.partial`` is the cohort of what had arrived.
+        ServiceError
+            The peer reported a failure.
+
+        """
+        given = isinstance(level, Query)
+        query = level if given else Query.of(level, match, include=include, limit=limit, **keywords)
+        work = Work("find", "rows", lambda control: self._answer(query, control), progress=progress)
+        return work.carry_out(background=background)
+
+    def _answer(self, query: Query, control: Control) -> Cohort:
+        table = TableBuilder(query.columns)
+        verdict = Verdict()
+        key = UNIQUE_KEY[query.level]
+        seen: set[object] = set()
+        rows = self._search(query, control, verdict)
+        try:
+            for row in rows:
+                identity = tuple(row.get(key, ())) or len(seen)
+                if identity in seen:
+                    continue
+                if query.limit is not None and len(table) == query.limit:
+                    verdict.cut(f"there are more than limit={query.limit}")
+                    break
+                seen.add(identity)
+                table.add(row)
+                control.advance()
+                if control.cancelled:
+                    break
+        except DicomlabError as error:
+            if not control.cancelled:
+                verdict.cut(str(error))
+                error.partial = self._cohort(table, query, verdict)
+                error.trace = error.trace or trace.current()
+                raise
+        finally:
+            close = getattr(rows, "close", None)
+            if close is not None:
+                close()
+        if control.cancelled:
+            verdict.cut("cancelled")
+        return self._cohort(table, query, verdict)
+
+    def _cohort(self, table: TableBuilder, query: Query, verdict: Verdict) -> Cohort:
+        return Cohort(
+            table.frame(),
+            level=query.level,
+            source=self,
+            query=query,
+            complete=verdict.complete,
+            note=verdict.note,
+            problems=table.problems,
+            trace=trace.current(),
+        )

@@ -1,0 +1,217 @@
+"""How a long verb says how far it is, and how it is stopped. The same on every path."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+OnProgress = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A snapshot. ``total`` is None while nobody knows it; ``octets`` counts data set octets."""
+
+    done: int
+    failed: int
+    total: int | None
+    octets: int
+    elapsed_s: float
+
+
+class Control:
+    """What a long verb shares with the path that carries it out: progress in, cancellation out.
+
+    Thread-safe. A path calls :meth:`advance`; it looks at :attr:`cancelled` between messages, and registers with
+    :meth:`on_cancel` what must happen at once when somebody cancels while it waits for the peer.
+    """
+
+    def __init__(self, on_progress: OnProgress | None = None, total: int | None = None) -> None:
+        self._lock = threading.RLock()
+        self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self._started = time.monotonic()
+        self._on_progress = on_progress
+        self._done = self._failed = self._octets = 0
+        self.total = total
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._event.is_set()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        elapsed = time.monotonic() - self._started
+        return Progress(self._done, self._failed, self.total, self._octets, elapsed)
+
+    def advance(self, done: int = 1, *, failed: int = 0, octets: int = 0) -> None:
+        """Count what was finished since the last call."""
+        with self._lock:
+            self._done += done
+            self._failed += failed
+            self._octets += octets
+            if self._on_progress:
+                self._on_progress(self.progress)
+
+    def cancel(self) -> None:
+        """Ask to stop; what arrived is kept. May be called from any thread and more than once."""
+        with self._lock:
+            first = not self._event.is_set()
+            self._event.set()
+            callbacks = list(self._callbacks) if first else []
+        for callback in callbacks:
+            callback()
+
+    @contextmanager
+    def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Have `callback` called once if cancellation comes inside the block (or has come already).
+
+        It may run in any thread and in a signal handler: it must be short and must not wait.
+        """
+        with self._lock:
+            self._callbacks.append(callback)
+            already = self._event.is_set()
+        try:
+            if already:
+                callback()
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(callback)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake when cancelled; True if cancelled."""
+        return self._event.wait(seconds)
+
+
+@contextmanager
+def _first_interrupt_cancels(control: Control) -> Iterator[None]:
+    """In the main thread: the first SIGINT cancels `control`, a second one raises KeyboardInterrupt."""
+
+    def handle(signum: int, frame: Any) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        control.cancel()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.default_int_handler)
+
+
+def _bar(control: Control, title: str, unit: str) -> ExitStack:
+    """A tqdm bar that appears when the work takes longer than a second."""
+    from tqdm.auto import tqdm
+
+    stack = ExitStack()
+    bar = stack.enter_context(tqdm(desc=title, unit=f" {unit}", total=control.total, delay=1.0, leave=False))
+
+    def show(progress: Progress) -> None:
+        bar.total = progress.total
+        bar.update(progress.done - bar.n)
+
+    control._on_progress = show
+    return stack
+
+
+class Operation(Generic[T]):
+    """A verb that goes on in the background.
+
+    ``result()`` waits for it, ``progress`` tells how far it is, ``cancel()`` ends it cleanly: ``result()`` then
+    returns what arrived.
+    """
+
+    def __init__(self, title: str, work: Callable[[Control], T], control: Control) -> None:
+        self.title = title
+        self._control = control
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run, work), name=f"dicomlab {title}", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, work: Callable[[Control], T]) -> None:
+        try:
+            self._result = work(self._control)
+        except BaseException as error:  # noqa: BLE001  (carried to the thread that asks for the result)
+            self._error = error
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return not self._thread.is_alive()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        return self._control.progress
+
+    def cancel(self) -> None:
+        """End it cleanly; what arrived is in ``result()``."""
+        self._control.cancel()
+
+    def result(self, timeout_s: float | None = None) -> T:
+        """Wait for the end and give the result, or raise what it raised.
+
+        Raises
+        ------
+        TimeoutError
+            It goes on after `timeout_s` seconds.
+
+        """
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"{self.title} goes on after {timeout_s} s")
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        progress = self.progress
+        state = "ended" if self.done else "running"
+        of = f" of {progress.total}" if progress.total is not None else ""
+        return f"<Operation {self.title}: {state}, {progress.done}{of} done, {progress.failed} failed>"
+
+
+@dataclass(slots=True)
+class Work(Generic[T]):
+    """One long verb, ready to be carried out in front or in the background."""
+
+    title: str
+    unit: str
+    run: Callable[[Control], T]
+    total: int | None = None
+    progress: bool | OnProgress = field(default=True)
+
+    def carry_out(self, *, background: bool = False) -> T | Operation[T]:
+        """Do it: wait with a bar and an interrupt that cancels, or return the running :class:`Operation`."""
+        given = self.progress if callable(self.progress) else None
+        control = Control(given, self.total)
+        if background:
+            return Operation(self.title, self.run, control)
+        with ExitStack() as stack:
+            stack.enter_context(_first_interrupt_cancels(control))
+            if self.progress is True:
+                with suppress(ImportError):
+                    stack.enter_context(_bar(control, self.title, self.unit))
+            return self.run(control)

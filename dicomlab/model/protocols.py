@@ -1,0 +1,139 @@
+"""What the rooms expect of one another; a class implements what its medium can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from dicomlab.model.columns import Level
+from dicomlab.model.progress import Control
+from dicomlab.model.query import Query
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dicomlab.model.cohort import Cohort
+    from dicomlab.model.report import Outcome
+
+Octets = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One SOP Instance that begins to arrive.
+
+    ``file_meta`` holds preamble and File Meta Information where they travelled with it (web, media); where only
+    the data set travels (DIMSE) it is None and whoever stores it writes its own.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    file_meta: bytes | None = None
+    source: str = ""
+
+
+class Writer(Protocol):
+    """Takes the octets of one data set as they come. Exactly one of ``finish`` and ``abandon`` ends it."""
+
+    def write(self, octets: Octets, /) -> object:
+        """Take more octets after the File Meta Information."""
+
+    def finish(self) -> Outcome:
+        """It is whole: make it durable and say what became of it.
+
+        Raises ``Interrupted`` (medium full or gone), ``ServiceError`` (refused, with a DIMSE status).
+        """
+
+    def abandon(self) -> None:
+        """It will never be whole: leave no trace of it."""
+
+
+class Sink(Protocol):
+    """Where instances arrive: a folder, a File-set, an archive, memory.
+
+    Called from one thread at a time for each association or response, from several at once for a server.
+    """
+
+    def begin(self, arrival: Arrival) -> Writer:
+        """Make room for one instance.
+
+        Raises ``Interrupted`` (medium full or gone), ``ServiceError`` (refused, with a DIMSE status).
+        """
+
+    def failed(self, sop_instance_uid: str, status: str) -> None:
+        """Learn that an instance will not arrive, and why, in the peer's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One SOP Instance to be delivered; ``sop_class_uid`` is ``""`` where nobody knows it."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One stored SOP Instance of an archive."""
+
+    path: Path
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    meta_length: int
+    """Octets before the data set."""
+    size: int
+    """Octets of the whole file."""
+
+
+class Holdings(Protocol):
+    """What both doors of an archive (SCP and origin server) stand on."""
+
+    def search(self, query: Query) -> Iterator[Dataset]:
+        """The matches, each with the columns of the query that it has a value for; in a stable order."""
+
+    def select(self, level: Level, uids: Sequence[str]) -> list[Held]:
+        """The stored instances below those unique keys, in a stable order."""
+
+    def sink(self, source: str) -> Sink:
+        """Where what ``source`` (an AE title or an address) sends is stored."""
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """Answers ``find``."""
+
+    @property
+    def fictional(self) -> bool:
+        """Whether its patients are known to be synthetic, so that reprs may show them."""
+
+    def find(
+        self,
+        level: str = "study",
+        /,
+        match: Any = None,
+        *,
+        include: Iterable[str | int] = (),
+        limit: int | None = None,
+        **keywords: Any,
+    ) -> Cohort:
+        """Search."""
+
+
+@runtime_checkable
+class Retrievable(Searchable, Protocol):
+    """Delivers instances."""
+
+    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, **options: Any) -> None:
+        """Push every wanted instance into `sink`, in any order; stop cleanly when `control` is cancelled.
+
+        What cannot be delivered is told to ``sink.failed`` with the peer's words; what breaks the conversation
+        itself is raised (``Unreachable``, ``Refused``, ``Interrupted``, ``RemoteProtocolError``).
+        """

@@ -1,0 +1,255 @@
+"""What became of each SOP Instance of a retrieve or a store: one row each, whatever the path."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError, UsageError
+from dicomlab.model.links import above
+from dicomlab.model.summary import Summarised, Summary
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from dicomlab.model.trace import Trace
+
+Result = Literal["done", "warning", "failed", "skipped", "pending"]
+
+LEDGER_NAME = "dicomlab-ledger.jsonl"
+LEDGER_FORMAT = 1
+_HEAD = {"dicomlab-ledger": LEDGER_FORMAT}
+MAX_LEDGER_LINE = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one SOP Instance.
+
+    Attributes
+    ----------
+    result : str
+        ``done``, ``warning`` (there, but not quite as sent), ``failed``, ``skipped`` (was there already),
+        ``pending`` (nobody knows yet).
+    status : str
+        The peer's status in the standard's words, as ``"0000H Success"``.
+    octets : int
+        Octets after the File Meta Information.
+    path : str
+        Where it lies, relative to the folder of the report; ``""`` if nowhere here.
+    sha256 : str
+        Digest of the octets after the File Meta Information, in ``transfer_syntax_uid``; ``""`` if not asked for.
+
+    """
+
+    sop_instance_uid: str
+    result: Result
+    status: str = ""
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
+    octets: int = 0
+    path: str = ""
+    sha256: str = ""
+
+    def to_line(self) -> str:
+        """One line of a ledger, without the line end."""
+        return json.dumps({k: v for k, v in asdict(self).items() if v != ""}, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Read one line of a ledger.
+
+        Raises
+        ------
+        ValueError
+            It is no such line.
+
+        """
+        entry = json.loads(line)
+        kinds = {f.name: int if f.name == "octets" else str for f in fields(cls)}
+        if not isinstance(entry, dict) or any(not isinstance(v, kinds.get(k, object)) for k, v in entry.items()):
+            raise ValueError("not an outcome")
+        known = {k: v for k, v in entry.items() if k in kinds}
+        if known.get("result") not in ("done", "warning", "failed", "skipped", "pending"):
+            raise ValueError("no result")
+        return cls(**known)
+
+
+def ledger_head(source: str) -> str:
+    """The first line of a ledger: the format, and who the instances came from. Never a credential."""
+    return json.dumps({**_HEAD, "source": source}, separators=(",", ":"))
+
+
+def read_ledger(lines: Iterable[str]) -> tuple[str, dict[str, Outcome], int]:
+    """Read a ledger: who it came from, the last outcome of each instance, and how many lines were unreadable.
+
+    A last line cut by a crash, or any other line that is no outcome, is passed over and counted.
+
+    Raises
+    ------
+    RemoteProtocolError
+        The first line is not the head of a ledger that this version reads.
+
+    """
+    outcomes: dict[str, Outcome] = {}
+    source, broken = "", 0
+    for number, line in enumerate(lines):
+        try:
+            if len(line) > MAX_LEDGER_LINE:
+                raise ValueError("line too long")
+            if number == 0:
+                head = json.loads(line)
+                if not isinstance(head, dict) or head.get("dicomlab-ledger") != LEDGER_FORMAT:
+                    raise ValueError("no head")
+                source = str(head.get("source", ""))
+                continue
+            outcome = Outcome.from_line(line)
+        except (ValueError, TypeError, RecursionError) as error:
+            if number == 0:
+                raise RemoteProtocolError(
+                    f"not a ledger of format {LEDGER_FORMAT}", section="dicomlab ledger", offset=0
+                ) from error
+            broken += 1
+            continue
+        outcomes[outcome.sop_instance_uid] = outcome
+    return source, outcomes, broken
+
+
+@dataclass(eq=False, repr=False)
+class Report(Summarised):
+    """One row for each SOP Instance of a retrieve or a store.
+
+    Behaves like the table that it is: ``len``, iteration over :class:`Outcome`, ``to_dataframe()``.
+    """
+
+    title: str
+    outcomes: tuple[Outcome, ...]
+    complete: bool = True
+    """Whether every instance that was asked for has an outcome other than failed or pending, as far as anybody
+    knows."""
+    note: str = ""
+    """Why it is not complete."""
+    folder: Path | None = None
+    """The folder that ``path`` of each outcome is relative to."""
+    trace: Trace | None = None
+    refresh_with: Callable[[Report], Report] | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self.outcomes)
+
+    def __bool__(self) -> bool:
+        return self.complete
+
+    def count(self, result: Result) -> int:
+        """How many instances ended that way."""
+        return self.counts[result]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many instances ended each way."""
+        return Counter(outcome.result for outcome in self.outcomes)
+
+    @property
+    def octets(self) -> int:
+        """Data set octets that are there now, skipped ones included."""
+        return sum(o.octets for o in self.outcomes if o.result in ("done", "warning", "skipped"))
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """The instances that failed."""
+        return tuple(o for o in self.outcomes if o.result == "failed")
+
+    def to_dataframe(self) -> DataFrame:
+        """One row for each instance, its outcome and where it lies."""
+        import pandas as pd
+
+        names = {
+            "sop_instance_uid": "SOPInstanceUID",
+            "sop_class_uid": "SOPClassUID",
+            "transfer_syntax_uid": "TransferSyntaxUID",
+        }
+        frame = pd.DataFrame([asdict(o) for o in self.outcomes], columns=[f.name for f in fields(Outcome)])
+        texts = [c for c in frame.columns if c != "octets"]
+        frame[texts] = frame[texts].astype("str")
+        return frame.astype({"octets": "Int64"}).rename(columns=names)
+
+    @property
+    def media(self) -> Any:
+        """The ``MediaSet`` of what arrived.
+
+        Raises
+        ------
+        UsageError
+            The instances did not go into a folder.
+
+        """
+        if self.folder is None:
+            raise UsageError("these instances did not go into a folder, so there is no MediaSet of them")
+        return above("media")(self.folder)
+
+    def refresh(self) -> Report:
+        """Ask again about pending outcomes; the report itself, where none is pending."""
+        return self.refresh_with(self) if self.refresh_with and self.count("pending") else self
+
+    def raise_for_failures(self) -> Self:
+        """Raise :class:`ServiceError` if an instance failed or is missing; else give the report back."""
+        if failed := self.failures:
+            status = int(failed[0].status[:4], 16) if failed[0].status[4:5] == "H" else 0
+            error = ServiceError(
+                f"{len(failed)} of {len(self)} instances failed; the first: {failed[0].sop_instance_uid}"
+                f" ({failed[0].status})",
+                status=status,
+            )
+            error.partial = self
+            raise error
+        if not self.complete:
+            short: DicomlabError = ServiceError(f"{self.title} is not complete: {self.note}", status=0)
+            short.partial = self
+            raise short
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read the ledger that a retrieve left beside its data; `path` is the folder or the ledger itself.
+
+        Raises
+        ------
+        UsageError
+            There is none.
+        RemoteProtocolError
+            It is not one.
+
+        """
+        report: Report = above("report")(Path(path))
+        return report
+
+    def relabelled(self, **changes: Any) -> Self:
+        """A copy with some attributes changed."""
+        return replace(self, **changes)
+
+    def _summary_(self) -> Summary:
+        counts = self.counts
+        facts = [
+            (name, str(counts[name])) for name in ("done", "warning", "failed", "skipped", "pending") if counts[name]
+        ]
+        facts.append(("octets", f"{self.octets:,}"))
+        if self.folder:
+            facts.append(("folder", self.folder.name))
+        shown = [o for o in self.outcomes if o.result == "failed"] + [o for o in self.outcomes if o.result != "failed"]
+        rows = tuple((o.sop_instance_uid, o.result, o.status, str(o.octets), o.path) for o in shown[:10])
+        notes = () if self.complete else (f"not complete: {self.note or 'instances failed'}",)
+        return Summary(
+            self.title,
+            tuple(facts),
+            ("SOPInstanceUID", "result", "status", "octets", "path"),
+            rows,
+            max(0, len(shown) - 10),
+            notes=notes,
+        )

@@ -1,0 +1,147 @@
+"""Walk the elements of an encoded data set without decoding values. No I/O; the octets may be a memory map.
+
+Source
+------
+PS3.5 §7.1 (data elements), §7.5 (nested data sets), §A.4 (encapsulated pixel data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from dicomlab.errors import RemoteProtocolError
+from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE
+
+_SECTION = "PS3.5 §7"
+MAX_DEPTH = 64
+"""Nested sequences beyond which a data set is called broken."""
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
+    | {b"ST", b"TM", b"UI", b"UL", b"US"}
+)
+_LE = (Struct("<HH"), Struct("<H"), Struct("<L"))
+_BE = (Struct(">HH"), Struct(">H"), Struct(">L"))
+
+Octets = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element at the top level of a data set: where it starts, and where its value lies.
+
+    ``length`` counts the octets of the value; for a value of undefined length, those up to and including its
+    delimiter. ``vr`` is ``""`` in Implicit VR.
+    """
+
+    tag: int
+    vr: str
+    offset: int
+    value: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The octet after it."""
+        return self.value + self.length
+
+
+class _Walker:
+    """Reads element headers of one transfer syntax from one buffer."""
+
+    def __init__(self, octets: Octets, transfer_syntax_uid: str) -> None:
+        self.octets = octets
+        self.size = len(octets)
+        self.implicit = transfer_syntax_uid == IMPLICIT_LE
+        self._tag, self._u16, self._u32 = _BE if transfer_syntax_uid == EXPLICIT_BE else _LE
+
+    def header(self, at: int, *, implicit: bool) -> tuple[int, str, int, int]:
+        """Read tag, VR, value offset and length field."""
+        if at + 8 > self.size:
+            raise RemoteProtocolError("cut inside an element's header", section=_SECTION, offset=at)
+        group, element = self._tag.unpack_from(self.octets, at)
+        tag = (group << 16) | element
+        if implicit or group == 0xFFFE:
+            return tag, "", at + 8, self._u32.unpack_from(self.octets, at + 4)[0]
+        vr = bytes(self.octets[at + 4 : at + 6])
+        if vr in _SHORT_VRS:
+            return tag, vr.decode(), at + 8, self._u16.unpack_from(self.octets, at + 6)[0]
+        if vr not in _LONG_VRS and not (vr.isalpha() and vr.isupper()):
+            raise RemoteProtocolError(f"{vr!r} is no VR, at ({group:04X},{element:04X})", section=_SECTION, offset=at)
+        if at + 12 > self.size:
+            raise RemoteProtocolError("cut inside an element's header", section=_SECTION, offset=at)
+        return tag, vr.decode(), at + 12, self._u32.unpack_from(self.octets, at + 8)[0]
+
+    def after(self, tag: int, value: int, length: int, vr: str, *, implicit: bool, depth: int) -> int:
+        """Find the octet after a value."""
+        if length != _UNDEFINED:
+            if value + length > self.size:
+                missing = value + length - self.size
+                raise RemoteProtocolError(
+                    f"({tag >> 16:04X},{tag & 0xFFFF:04X}) announces {length} octets, {missing} of them are missing",
+                    section=_SECTION,
+                    offset=value,
+                )
+            return value + length
+        if depth >= MAX_DEPTH:
+            raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", section=_SECTION, offset=value)
+        # a UN of undefined length holds a sequence in Implicit VR (PS3.5 §6.2.2 note)
+        return self._after_items(value, implicit=implicit or vr == "UN", depth=depth + 1)
+
+    def _after_items(self, at: int, *, implicit: bool, depth: int) -> int:
+        while True:
+            tag, _, value, length = self.header(at, implicit=True)
+            if tag == _SEQUENCE_END:
+                return value
+            if tag != _ITEM:
+                raise RemoteProtocolError("something other than an item in a sequence", section=_SECTION, offset=at)
+            at = self._after_item(value, implicit=implicit, depth=depth) if length == _UNDEFINED else value + length
+            if at > self.size:
+                raise RemoteProtocolError("an item is cut", section=_SECTION, offset=value)
+
+    def _after_item(self, at: int, *, implicit: bool, depth: int) -> int:
+        while True:
+            tag, vr, value, length = self.header(at, implicit=implicit)
+            if tag == _ITEM_END:
+                return value
+            at = self.after(tag, value, length, vr, implicit=implicit, depth=depth)
+
+
+def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
+    """Walk the top level of a data set.
+
+    Parameters
+    ----------
+    octets : bytes
+        The whole data set, without File Meta Information; not deflated.
+    transfer_syntax_uid : str
+        Implicit VR LE, Explicit VR BE, or anything else, which is Explicit VR LE.
+
+    Raises
+    ------
+    RemoteProtocolError
+        Cut short, a VR that can't be, nesting beyond 64, a deflated data set; ``offset`` counts from the start of the
+        data set.
+
+    """
+    if transfer_syntax_uid == DEFLATED_LE:
+        raise RemoteProtocolError("a deflated data set can't be walked", section="PS3.5 §A.5", offset=0)
+    walker = _Walker(octets, transfer_syntax_uid)
+    at = 0
+    while at < walker.size:
+        tag, vr, value, length = walker.header(at, implicit=walker.implicit)
+        end = walker.after(tag, value, length, vr, implicit=walker.implicit, depth=0)
+        yield Element(tag, vr, at, value, end - value)
+        at = end
+
+
+def require_whole(octets: Octets, transfer_syntax_uid: str) -> None:
+    """Raise ``RemoteProtocolError`` if a data set is cut short or broken; deflated ones pass unlooked at."""
+    if transfer_syntax_uid != DEFLATED_LE:
+        for _ in elements(octets, transfer_syntax_uid):
+            pass
