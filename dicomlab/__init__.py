@@ -63,7 +63,33 @@ _HOMES = {
     ),
 }  # fmt: skip
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = [  # what loads when it is first asked for
+    "Archive",
+    "Cancelled",
+    "Cohort",
+    "CommunicationError",
+    "DicomlabError",
+    "Instance",
+    "Interrupted",
+    "LocalProtocolError",
+    "MediaSet",
+    "MissingExtra",
+    "Node",
+    "Operation",
+    "ProtocolError",
+    "Query",
+    "Refused",
+    "RemoteProtocolError",
+    "Report",
+    "ServiceError",
+    "Trace",
+    "Unreachable",
+    "UsageError",
+    "Verification",
+    "WebEndpoint",
+    "options",
+    "trace",
+]
 
 _links.bind(
     html="dicomlab.notebook.html:render",

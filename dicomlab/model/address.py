@@ -21,7 +21,7 @@ def ae_title(text: str) -> str:
 
 
 def _port(text: str, whole: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise UsageError(f"{whole!r}: {text!r} is no port (1 to 65535)")
     return int(text)
 

@@ -21,7 +21,7 @@ from dicomlab.model.columns import (
 from dicomlab.model.instance import Instance
 from dicomlab.model.links import above
 from dicomlab.model.options import options
-from dicomlab.model.progress import OnProgress, Operation
+from dicomlab.model.progress import Control, OnProgress, Operation, Progress, Work
 from dicomlab.model.protocols import Retrievable, Searchable
 from dicomlab.model.query import Query
 from dicomlab.model.summary import Summarised, Summary
@@ -101,13 +101,13 @@ class Cohort(Summarised):
         level = next((one for one in reversed(LEVELS) if UNIQUE_KEY[one] in names), None)
         if level is None:
             raise UsageError(f"a cohort needs one of the columns {', '.join(UNIQUE_KEY.values())}")
-        if level in ("series", "instance"):
-            upper = [UNIQUE_KEY[one] for one in LEVELS[1 : LEVELS.index(level)]]
-            if missing := [name for name in upper if name not in names]:
-                raise UsageError(f"a cohort of {level} rows needs the columns {', '.join(missing)} too")
+        upper = [UNIQUE_KEY[one] for one in LEVELS[1 : LEVELS.index(level)]]
+        if missing := [name for name in upper if name not in names]:
+            raise UsageError(f"a cohort of {level} rows needs the columns {', '.join(missing)} too")
         typed = retyped(df)
-        if bool(typed[UNIQUE_KEY[level]].isna().any()):
-            raise UsageError(f"{UNIQUE_KEY[level]} is empty in some rows, so nothing could be retrieved for them")
+        for name in (*upper, UNIQUE_KEY[level]):
+            if bool(typed[name].isna().any()):
+                raise UsageError(f"{name} is empty in some rows, so nothing could be retrieved for them")
         return cls(typed, level=level, source=source)
 
     # --- as a table ------------------------------------------------------------------------------------------------
@@ -143,10 +143,28 @@ class Cohort(Summarised):
             except KeyError:
                 held = ", ".join(map(str, self._frame.columns))
                 raise UsageError(f"no column {key!r}; there are {held}") from None
-        if isinstance(key, int):
+        if isinstance(key, slice):
+            return self._part(self._frame.iloc[key])
+        if hasattr(key, "__index__") and not isinstance(key, bool):
             row = range(len(self))[key]  # IndexError beyond the end, negative counts from it
             return self._part(self._frame.iloc[row : row + 1])
-        return self._part(self._frame.iloc[key] if isinstance(key, slice) else self._frame[key])
+        return self._part(self._frame[self._mask(key)])
+
+    def _mask(self, key: Any) -> Any:
+        """A mask as the table takes it: NA picks nothing, a Series goes by its index."""
+        import pandas as pd
+
+        mask = key if isinstance(key, pd.Series) else None
+        if mask is None and not isinstance(key, bool | Mapping) and isinstance(key, Iterable):
+            mask = pd.Series(key if hasattr(key, "dtype") else list(key))
+        if mask is None or (len(mask) and pd.api.types.infer_dtype(mask, skipna=True) not in ("boolean", "empty")):
+            raise UsageError(
+                "a cohort is cut with a mask (cohort[cohort['Modality'] == 'CT']), a slice or a row number;"
+                " several columns are to_dataframe()[[...]]"
+            )
+        if len(mask) != len(self) or not mask.index.equals(self._frame.index):
+            raise UsageError(f"the mask has {len(mask)} rows of another table; this cohort has {len(self)}")
+        return mask.fillna(False).astype(bool)
 
     def _part(self, frame: DataFrame) -> Cohort:
         where = {row: new for new, row in enumerate(frame.index)}
@@ -176,7 +194,8 @@ class Cohort(Summarised):
         for study, series, instance, sop_class in zip(
             frame["StudyInstanceUID"], frame["SeriesInstanceUID"], frame["SOPInstanceUID"], classes, strict=True
         ):
-            yield Instance(study, series, instance, sop_class if isinstance(sop_class, str) else "", source)
+            uids = [uid if isinstance(uid, str) else "" for uid in (study, series, instance, sop_class)]
+            yield Instance(uids[0], uids[1], uids[2], uids[3], source)
 
     # --- through its source ----------------------------------------------------------------------------------------
 
@@ -201,29 +220,50 @@ class Cohort(Summarised):
         if level == self.level and not match and not options:
             return self
         source = self._source()
+        if options.pop("background", False):
+            behind: Any = self._drill_behind(level, match, options)
+            return behind  # type: ignore[no-any-return]  # an Operation, for who asked for one
+        if isinstance(options.get("include"), str):
+            raise UsageError(f"include takes a list of keywords: include=[{options['include']!r}]")
         include = columns(options.pop("include", ()))
         carried = [c.name for c in include if c.name in self._frame and c.name != UNIQUE_KEY[self.level]]
         carried = [name for name in carried if name not in {c.name for c in standard_columns(level)}]
         asked = [c.name for c in include if c.name not in carried]
-        if not len(self):
-            query = Query.of(level, match, include=[c.name for c in include], **_keys(options))
+        above_it = LEVELS[LEVELS.index("study") : LEVELS.index(self.level) + 1] or ("patient",)
+        parents = {UNIQUE_KEY[one]: list(dict.fromkeys(self._frame[UNIQUE_KEY[one]].dropna())) for one in above_it}
+        if twice := [name for name in parents if name in options]:
+            raise UsageError(f"{twice[0]} comes from this table: cut it with a mask, or ask its source with find()")
+        incomplete = "" if self.complete else f"the {self.level} table above it is not complete: {self.note}"
+        if nameless := int(self._frame[UNIQUE_KEY[self.level]].isna().sum()):
+            incomplete = f"{nameless} {self.level} rows have no {UNIQUE_KEY[self.level]} to ask for"
+        if not all(parents.values()):
+            asked_for = [*(c.name for c in include), *parents]
+            query = Query.of(level, match, include=asked_for, **_keys(options))
             empty = TableBuilder(query.columns).frame()
-            return Cohort(empty, level=level, source=source, query=query, complete=self.complete, note=self.note)
-        parents = {
-            UNIQUE_KEY[one]: list(dict.fromkeys(self._frame[UNIQUE_KEY[one]].dropna()))
-            for one in LEVELS[LEVELS.index("study") : LEVELS.index(self.level) + 1]
-        } or {"PatientID": list(dict.fromkeys(self._frame["PatientID"].dropna()))}
+            return Cohort(empty, level=level, source=source, query=query, complete=not incomplete, note=incomplete)
         below: Cohort = source.find(level, match, include=asked, **parents, **options)
         if carried:
-            keys = self._frame.set_index(UNIQUE_KEY[self.level])[carried]
-            frame = below.to_dataframe().join(keys, on=UNIQUE_KEY[self.level])
+            own = self._frame[[UNIQUE_KEY[self.level], *carried]].drop_duplicates(UNIQUE_KEY[self.level])
+            frame = below.to_dataframe().join(own.set_index(UNIQUE_KEY[self.level]), on=UNIQUE_KEY[self.level])
             below = Cohort(
                 frame, level=level, source=source, query=below.query, complete=below.complete, note=below.note,
                 problems=below._problems, trace=below.trace,
             )  # fmt: skip
-        if not self.complete and below.complete:
-            below.complete, below.note = False, f"the {self.level} table above it is not complete: {self.note}"
+        if incomplete and below.complete:
+            below.complete, below.note = False, incomplete
         return below
+
+    def _drill_behind(self, level: Level, match: Mapping[str | int, object] | None, options: dict[str, Any]) -> Any:
+        """The same in the background: an :class:`Operation`."""
+        progress = options.pop("progress", True)
+
+        def drill(control: Control) -> Cohort:
+            def count(inner: Progress) -> None:
+                control.advance(inner.done - control.progress.done)
+
+            return self._drill(level, match, {**options, "progress": count})
+
+        return Work("find", "rows", drill, progress=progress).carry_out(background=True)
 
     def _source(self) -> Any:
         if self.source is None:
@@ -335,11 +375,11 @@ class Cohort(Summarised):
         return bool(self.source is not None and self.source.fictional)
 
     def _summary_(self) -> Summary:
-        names = [str(name) for name in self._frame.columns][:SHOWN_COLUMNS]
-        shown = self._frame.head(SHOWN_ROWS)
+        shown = self._frame.iloc[:SHOWN_ROWS, :SHOWN_COLUMNS]
+        names = [str(name) for name in shown.columns]
         rows = tuple(
             tuple(self._cell(name, value) for name, value in zip(names, row, strict=True))
-            for row in shown[names].itertuples(index=False, name=None)
+            for row in shown.itertuples(index=False, name=None)
         )
         plural = {"study": "studies", "series": "series"}.get(self.level, f"{self.level}s")
         noun = self.level if len(self) == 1 else plural
@@ -364,10 +404,10 @@ class Cohort(Summarised):
 
         if isinstance(value, tuple):
             text = ", ".join("" if one is None else str(one) for one in value)
-        elif pd.isna(value):
+        elif pd.api.types.is_scalar(value) and pd.isna(value):
             return "—"
         elif isinstance(value, pd.Timestamp):
-            text = value.strftime("%Y-%m-%d" if value == value.normalize() else "%Y-%m-%d %H:%M:%S")
+            text = value.isoformat(" ", "seconds").removesuffix(" 00:00:00")
         else:
             text = str(value)
         return options.shown(text, fictional=self.fictional or not _identifying(name))
@@ -381,4 +421,5 @@ def _identifying(name: str) -> bool:
 
 
 def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in options.items() if k[:1].isupper() or k == "limit"}
+    """What ``find`` makes a query of."""
+    return {k: v for k, v in options.items() if k != "progress"}

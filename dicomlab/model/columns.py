@@ -13,19 +13,22 @@ DT                        ``datetime64[us]``, in UTC where the value carries an 
 IS US UL SS SL SV         ``Int64`` (UV: ``UInt64``)
 DS FD FL                  ``Float64``
 PN                        text: the alphabetic group
-every other text, UI, AT  text
+AT                        text, eight hexadecimal digits
+every other text, UI      text
 multiplicity above 1      a tuple (``None`` where absent)
 ========================  ==============================================================================
 
-A value that can't be read is NA, never ``""`` or 0, and its raw text is kept as a :class:`Problem`.
+Padding (spaces, NUL) is no part of a value, and a value of nothing else is absent. A value that can't be read is NA,
+never ``""`` or 0, and its raw text is kept as a :class:`Problem`; so is a number that is not finite, for which not
+every path has a representation.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from ast import literal_eval
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -34,6 +37,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from dicomlab.errors import UsageError
+from dicomlab.model.values import DECIMAL, INTEGER, PADDING, TAG_TEXT, reader, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -75,17 +79,30 @@ STANDARD: dict[Level, tuple[str, ...]] = {
 
 _PATIENT = frozenset(
     """PatientName PatientID IssuerOfPatientID TypeOfPatientID PatientBirthDate PatientBirthTime PatientSex
-    OtherPatientIDs OtherPatientIDsSequence OtherPatientNames EthnicGroup EthnicGroups PatientComments
+    OtherPatientIDs OtherPatientIDsSequence OtherPatientNames EthnicGroup PatientComments
     PatientSpeciesDescription PatientBreedDescription ResponsiblePerson ResponsibleOrganization
     PatientIdentityRemoved DeidentificationMethod QualityControlSubject NumberOfPatientRelatedStudies
-    NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances""".split()
+    NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances IssuerOfPatientIDQualifiersSequence
+    PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar PatientAlternativeCalendar
+    PatientSpeciesCodeSequence PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePersonRole
+    DeidentificationMethodCodeSequence PatientBirthName PatientMotherBirthName PatientAddress
+    PatientTelephoneNumbers PatientTelecomInformation CountryOfResidence RegionOfResidence
+    PatientReligiousPreference MilitaryRank BranchOfService MedicalRecordLocator
+    PatientPrimaryLanguageCodeSequence PatientInsurancePlanCodeSequence""".split()
 )
 _STUDY = frozenset(
     """StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID StudyDescription ReferringPhysicianName
     ModalitiesInStudy SOPClassesInStudy AnatomicRegionsInStudyCodeSequence ConsultingPhysicianName
     PhysiciansOfRecord NameOfPhysiciansReadingStudy AdmittingDiagnosesDescription PatientAge PatientSize
     PatientWeight Occupation AdditionalPatientHistory AdmissionID ProcedureCodeSequence ReasonForStudy
-    RequestingService StudyStatusID NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances""".split()
+    RequestingService StudyStatusID NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances
+    IssuerOfAccessionNumberSequence ReferringPhysicianIdentificationSequence ReferringPhysicianAddress
+    ReferringPhysicianTelephoneNumbers ConsultingPhysicianIdentificationSequence
+    PhysiciansOfRecordIdentificationSequence PhysiciansReadingStudyIdentificationSequence
+    RequestingServiceCodeSequence ReasonForPerformedProcedureCodeSequence AdmittingDiagnosesCodeSequence
+    PatientBodyMassIndex PatientSexNeutered MedicalAlerts Allergies SmokingStatus PregnancyStatus
+    LastMenstrualDate PatientState IssuerOfAdmissionIDSequence ServiceEpisodeID ServiceEpisodeDescription
+    StudyComments""".split()
 )
 _SERIES = frozenset(
     """SeriesInstanceUID Modality SeriesNumber SeriesDescription SeriesDate SeriesTime BodyPartExamined
@@ -94,7 +111,10 @@ _SERIES = frozenset(
     DeviceSerialNumber SoftwareVersions OperatorsName PerformingPhysicianName SeriesDescriptionCodeSequence
     RequestAttributesSequence PerformedProcedureStepID PerformedProcedureStepStartDate
     PerformedProcedureStepStartTime PerformedProcedureStepDescription PerformedProtocolCodeSequence
-    NumberOfSeriesRelatedInstances""".split()
+    NumberOfSeriesRelatedInstances AnatomicalOrientationType PerformedProcedureStepEndDate
+    PerformedProcedureStepEndTime CommentsOnThePerformedProcedureStep PerformingPhysicianIdentificationSequence
+    OperatorIdentificationSequence GantryID DateOfLastCalibration TimeOfLastCalibration
+    SynchronizationFrameOfReferenceUID""".split()
 )
 _ANY = frozenset(
     """SpecificCharacterSet TimezoneOffsetFromUTC RetrieveAETitle RetrieveURL InstanceAvailability
@@ -106,13 +126,17 @@ _IDENTIFYING = frozenset(
     PatientAddress PatientTelephoneNumbers CountryOfResidence RegionOfResidence EthnicGroup Occupation
     MilitaryRank MedicalRecordLocator AdditionalPatientHistory AdmissionID AccessionNumber StudyID
     InstitutionName InstitutionAddress InstitutionalDepartmentName StationName DeviceSerialNumber
-    ResponsibleOrganization RequestingService DeidentificationMethod""".split()
+    ResponsibleOrganization RequestingService DeidentificationMethod PatientTelecomInformation
+    PatientReligiousPreference BranchOfService PatientBirthDateInAlternativeCalendar
+    PatientDeathDateInAlternativeCalendar PatientInstitutionResidence CurrentPatientLocation ServiceEpisodeID
+    InsurancePlanIdentification ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers PersonAddress
+    PersonTelephoneNumbers PersonTelecomInformation RequestedProcedureID ScheduledProcedureStepID
+    PerformedProcedureStepID PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
+    ScheduledStationName ImageComments StudyComments RequestedProcedureComments VisitComments
+    CommentsOnThePerformedProcedureStep ReasonForStudy""".split()
 )
 
 _TEXT = frozenset("""AE AS AT CS LO LT PN SH ST TM UC UI UR UT""".split())
-_INTEGER = frozenset("""IS US UL SS SL SV UV""".split())
-_DECIMAL = frozenset("""DS FD FL""".split())
-_LINES = frozenset("""LT ST UT""".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +165,18 @@ class Column:
 
     @property
     def identifying(self) -> bool:
-        """Whether a repr masks it unless the patients are known to be synthetic."""
-        return self.vr == "PN" or any(part in _IDENTIFYING for part in self.name.split("."))
+        """Whether a repr masks it unless the patients are known to be synthetic; nobody knows of private ones."""
+        private = any((tag >> 16) % 2 for tag in self.path)
+        return private or self.vr == "PN" or any(part in _IDENTIFYING for part in self.name.split("."))
 
     @property
     def dtype(self) -> str:
         """The pandas dtype of the column."""
         if self.multiple:
             return "object"
-        if self.vr in _INTEGER:
+        if self.vr in INTEGER:
             return "UInt64" if self.vr == "UV" else "Int64"
-        if self.vr in _DECIMAL:
+        if self.vr in DECIMAL:
             return "Float64"
         return {"DA": "datetime64[s]", "DT": "datetime64[us]"}.get(self.vr, "str")
 
@@ -162,8 +187,8 @@ def format_tag(tag: int) -> str:
 
 
 def level_of(keyword: str) -> Level | None:
-    """Tell at which level of the information model an attribute stands; None: at any."""
-    if keyword in _ANY:
+    """Tell at which level of the information model an attribute stands; None: at any (nobody knows of private ones)."""
+    if keyword in _ANY or TAG_TEXT.fullmatch(keyword):
         return None
     if keyword in _PATIENT:
         return "patient"
@@ -172,7 +197,8 @@ def level_of(keyword: str) -> Level | None:
     return "series" if keyword in _SERIES else "instance"
 
 
-_TAG_TEXT = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
+_NEVER_HERE = frozenset({0x0000, 0x0001, 0x0003, 0x0005, 0x0007, 0xFFFE, 0xFFFF})
+"""Groups that no data set may hold: commands, delimiters, and odd ones that are no private groups."""
 
 
 @lru_cache(maxsize=4096)
@@ -187,16 +213,18 @@ def column(name: str | int) -> Column:
 
     Source
     ------
-    PS3.6 §6 (registry of data elements).
+    PS3.6 §6 (registry of data elements); PS3.5 §7.8 (private data elements).
 
     """
     if isinstance(name, int):
+        if isinstance(name, bool) or not 0 <= name <= 0xFFFFFFFF:
+            raise UsageError(f"{name!r} is no tag: tags go from 0x00020000 to 0xFFFFFFFF")
         return _column_of((name,))
     return _column_of(tuple(_tag(part) for part in name.split(".")))
 
 
 def _tag(part: str) -> int:
-    if found := _TAG_TEXT.fullmatch(part):
+    if found := TAG_TEXT.fullmatch(part):
         return int(found[1] + found[2], 16)
     tag = tag_for_keyword(part)
     if tag is None:
@@ -212,24 +240,30 @@ def _keywords() -> tuple[str, ...]:
 
 
 def _column_of(path: tuple[int, ...]) -> Column:
-    if path[0] >> 16 == 0x0002:
-        vr, vm = dictionary_VR(path[0]), "1"  # File Meta Information: only media hold it
-    elif (path[-1] >> 16) % 2:
+    *way, last = path
+    for tag in path:
+        if not _known(tag):
+            raise UsageError(f"{format_tag(tag)} is not in the registry of data elements (PS3.6)")
+    if (last >> 16) % 2:
         vr, vm = "LO", "1"  # private, and no dictionary can know it: read and sent as text
-    elif path[-1] not in DicomDictionary:
-        raise UsageError(f"{format_tag(path[-1])} is not in the registry of data elements (PS3.6)")
     else:
-        vr, vm = dictionary_VR(path[-1]).split(" or ")[0], dictionary_VM(path[-1])
+        vr, vm = dictionary_VR(last).split(" or ")[0], dictionary_VM(last)
+        vm = "1" if last >> 16 == 0x0002 else vm  # File Meta Information: only media hold it
     keywords = [keyword_for_tag(tag) or f"{tag:08X}" for tag in path]
     name = ".".join(keywords)
-    for tag in path[:-1]:
-        if dictionary_VR(tag) != "SQ":
+    for tag in way:
+        if not (tag >> 16) % 2 and dictionary_VR(tag) != "SQ":
             raise UsageError(f"{name}: {keyword_for_tag(tag)} is no sequence, so no path leads through it")
     if vr == "SQ":
         raise UsageError(f"{name} is a sequence: name an attribute in it, as {name}.CodeValue")
-    if vr not in _TEXT | _INTEGER | _DECIMAL | {"DA", "DT"}:
+    if vr not in _TEXT | INTEGER | DECIMAL | {"DA", "DT"}:
         raise UsageError(f"{name} ({vr}) is binary and no cell of a table: read it from Instance.dataset")
     return Column(name, path, vr, vm, level_of(keywords[0]))
+
+
+def _known(tag: int) -> bool:
+    group = tag >> 16
+    return group not in _NEVER_HERE and (bool(group % 2) or tag in DicomDictionary)
 
 
 def columns(names: Iterable[str | int]) -> tuple[Column, ...]:
@@ -252,103 +286,6 @@ class Problem:
     text: str
 
 
-# --- values --------------------------------------------------------------------------------------------------------
-
-_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
-_TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(?:\.(\d{1,6}))?)?)?")
-_DATE_TIME = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?(?:\.(\d{1,6}))?(?:([+-])(\d{2})(\d{2}))?")
-
-
-def _date(raw: object) -> datetime:
-    found = _DATE.fullmatch(str(raw).strip())
-    if not found:
-        raise ValueError("not a date (DA)")
-    year, month, day = map(int, found.groups())
-    return datetime(year, month, day)
-
-
-def _time(raw: object) -> str:
-    found = _TIME.fullmatch(str(raw).strip())
-    if not found:
-        raise ValueError("not a time (TM)")
-    hours, minutes, seconds, fraction = found.groups(default="00")
-    if int(hours) > 23 or int(minutes) > 59 or int(seconds) > 60:
-        raise ValueError("not a time of day (TM)")
-    return f"{hours}:{minutes}:{seconds}.{fraction.ljust(6, '0')}"
-
-
-def _date_time(raw: object) -> datetime:
-    found = _DATE_TIME.fullmatch(str(raw).strip())
-    if not found:
-        raise ValueError("not a date and time (DT)")
-    *parts, fraction, sign, zone_hours, zone_minutes = found.groups()
-    year, month, day, hour, minute, second = (
-        int(p) if p else d for p, d in zip(parts, (1, 1, 1, 0, 0, 0), strict=True)
-    )
-    moment = datetime(year, month, day, hour, minute, min(second, 59), int((fraction or "").ljust(6, "0")))
-    if second == 60:
-        moment += timedelta(seconds=1)
-    if sign:
-        offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes)) * (1 if sign == "+" else -1)
-        moment = moment.replace(tzinfo=timezone(offset)).astimezone(UTC).replace(tzinfo=None)
-    return moment
-
-
-_RANGE_OF_INTEGER = {"UV": (0, 2**64 - 1)}
-
-
-def _integer(raw: object, vr: str) -> int:
-    if isinstance(raw, float):
-        if not raw.is_integer():
-            raise ValueError("not a whole number")
-        value = int(raw)
-    else:
-        text = str(raw).strip()
-        if len(text) > 20 or not re.fullmatch(r"[+-]?\d+", text):
-            raise ValueError("not a whole number")
-        value = int(text)
-    low, high = _RANGE_OF_INTEGER.get(vr, (-(2**63), 2**63 - 1))
-    if not low <= value <= high:
-        raise ValueError("out of range")
-    return value
-
-
-_DECIMAL_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-
-
-def _decimal(raw: object) -> float:
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
-        return float(raw)
-    text = str(raw).strip()
-    if not _DECIMAL_TEXT.fullmatch(text):
-        raise ValueError("not a number")
-    return float(text)
-
-
-def _person(raw: object) -> str:
-    if isinstance(raw, Mapping):  # the DICOM JSON Model (PS3.18 §F.2.2)
-        raw = raw.get("Alphabetic") or ""
-    return str(raw).split("=", 1)[0].strip()
-
-
-def _plain(raw: object) -> str:
-    return str(raw).strip(" \0")
-
-
-def _lines(raw: object) -> str:
-    return str(raw).rstrip(" \0")
-
-
-def _reader(vr: str) -> Callable[[object], object]:
-    if vr in _INTEGER:
-        return lambda raw: _integer(raw, vr)
-    if vr in _DECIMAL:
-        return _decimal
-    if vr in _LINES:
-        return _lines
-    return {"DA": _date, "TM": _time, "DT": _date_time, "PN": _person}.get(vr, _plain)
-
-
 def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tuple[str, str]]]:
     """Turn the raw values of one attribute into one cell.
 
@@ -369,22 +306,22 @@ def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tu
     PS3.5 §6.2 (value representations), §6.4 (multiplicity).
 
     """
-    reader = _reader(column.vr)
+    read_one = reader(column.vr)
     cells: list[object | None] = []
     problems: list[tuple[str, str]] = []
     for raw in raws:
         cell: object | None = None
-        if raw is not None and raw != "":
+        if raw is not None and not (isinstance(raw, str) and not raw.strip(PADDING)):
             try:
-                cell = reader(raw)
+                cell = read_one(raw)
             except (ValueError, OverflowError) as error:
-                problems.append((str(raw)[:200], str(error)))
+                problems.append((shown(raw), str(error)))
         cells.append(None if cell == "" else cell)
     if column.multiple:
         empty = all(cell is None for cell in cells)
         return (None if empty else tuple(cells)), problems
     if len(cells) > 1:
-        text = "\\".join(str(raw) for raw in raws)[:200]
+        text = "\\".join(map(shown, raws))[:200]
         problems.append((text, f"{len(cells)} values where one is allowed (VM 1)"))
         return ("\\".join(str(c) for c in cells if c is not None) if column.dtype == "str" else None), problems
     return (cells[0] if cells else None), problems
@@ -444,39 +381,70 @@ class TableBuilder:
 def retyped(frame: DataFrame) -> DataFrame:
     """Give a DataFrame that came from elsewhere (CSV, Parquet, a join) the dtypes of its DICOM columns.
 
-    Columns that are no DICOM keyword are left as they are.
+    Columns that are no DICOM keyword are left as they are. Tuples come back from the lists of a Parquet file and from
+    the text that CSV makes of them. Read CSV with ``dtype=str``: what pandas takes for a number has lost its leading
+    zeros before it comes here.
 
     Raises
     ------
     UsageError
-        A cell that can't be what its column says.
+        A cell that can't be what its column says; a column that is there twice.
 
     """
     result = frame.copy()
-    for name in map(str, frame.columns):
+    for name in frame.columns:
         try:
-            known = column(name)
+            known = column(name) if isinstance(name, str) else None
         except UsageError:
+            known = None
+        if known is None:
             continue
+        if list(frame.columns).count(name) > 1:
+            raise UsageError(f"the column {name} is there twice")
         cells: list[object | None] = []
-        for value in frame[name]:
-            cell, problems = read(known, _raws(value))
+        for row, value in zip(frame.index, frame[name], strict=True):
+            cell, problems = read(known, _raws(known, value))
             if problems:
-                raise UsageError(f"column {name}: {problems[0][0]!r} is {problems[0][1]}")
+                raw = "its value" if known.identifying else repr(problems[0][0])
+                raise UsageError(f"column {name}, row {row}: {raw} can't be read: {problems[0][1]}")
             cells.append(cell)
         result[name] = series_of(known, cells).set_axis(frame.index)
     return result
 
 
-def _raws(value: Any) -> Sequence[object]:
+def _raws(column: Column, value: Any) -> Sequence[object]:
+    """The raw values of one cell of a table."""
+    if isinstance(value, str):
+        value = _listed(value) if column.multiple else (value,)
+    elif not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        value = (value,)
+    raws = tuple(_raw(column, one) for one in value)
+    return () if raws == (None,) else raws
+
+
+def _raw(column: Column, value: Any) -> object:
+    """One value of a table as a peer would have sent it."""
+    import numpy as np
     import pandas as pd
 
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, Iterable):
-        return tuple(value)
-    if pd.isna(value):
-        return ()
-    if isinstance(value, datetime):
-        return (value.strftime("%Y%m%d%H%M%S.%f" if value.time() != time.min else "%Y%m%d"),)
-    return (value,)
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    if isinstance(value, datetime | np.datetime64):
+        moment = pd.Timestamp(value)
+        text = moment.isoformat(" ", "microseconds")
+        return text[:10] if column.vr == "DA" and moment == moment.normalize() else text
+    if isinstance(value, float) and value.is_integer() and column.dtype == "str" and abs(value) < 2**53:
+        return int(value)  # a column of numbers with a gap, which pandas reads as decimals
+    return value
+
+
+def _listed(text: str) -> Sequence[object]:
+    """The values of one text: a tuple as Python prints it into CSV, or values between backslashes."""
+    if text[:1] in ("(", "["):
+        try:
+            found = literal_eval(text.replace("datetime.datetime(", "("))
+            if isinstance(found, tuple | list):
+                return [datetime(*one) if isinstance(one, tuple) else one for one in found]
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            pass  # it only looked like one
+    return text.split("\\")

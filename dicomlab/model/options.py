@@ -36,7 +36,7 @@ class Options:
         if fictional or not value or self.phi == "show":
             return value
         if self.phi == "hash":
-            return "#" + hashlib.blake2s(value.encode(), key=self._salt).hexdigest()[:8]
+            return "#" + hashlib.blake2s(value.encode("utf-8", "backslashreplace"), key=self._salt).hexdigest()[:8]
         return MASK
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
-from dicomlab.errors import DicomlabError
+from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.model import trace
 from dicomlab.model.cohort import Cohort
 from dicomlab.model.columns import UNIQUE_KEY, TableBuilder
@@ -95,7 +95,7 @@ class SearchPath:
         Raises
         ------
         UsageError
-            Before anything is sent: unknown keyword, wrong level, impossible value.
+            Before anything is sent: unknown keyword, wrong level, impossible value, keywords beside a ready query.
         Unreachable, Refused
             Nobody answered, or said no.
         Interrupted
@@ -104,8 +104,12 @@ class SearchPath:
             The peer reported a failure.
 
         """
-        given = isinstance(level, Query)
-        query = level if given else Query.of(level, match, include=include, limit=limit, **keywords)
+        if isinstance(level, Query):
+            if match or include or limit is not None or keywords:
+                raise UsageError("a ready query holds all that is asked: add to it with Query.of(...)")
+            query = level
+        else:
+            query = Query.of(level, match, include=include, limit=limit, **keywords)
         work = Work("find", "rows", lambda control: self._answer(query, control), progress=progress)
         return work.carry_out(background=background)
 
@@ -117,7 +121,8 @@ class SearchPath:
         rows = self._search(query, control, verdict)
         try:
             for row in rows:
-                identity = tuple(row.get(key, ())) or len(seen)
+                # a row without its unique key is like no other row
+                identity = "\\".join(str(raw).strip(" \0") for raw in row.get(key, ()) if raw is not None) or len(seen)
                 if identity in seen:
                     continue
                 if query.limit is not None and len(table) == query.limit:

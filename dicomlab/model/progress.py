@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import copy_context
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -66,32 +67,45 @@ class Control:
     def cancel(self) -> None:
         """Ask to stop; what arrived is kept. May be called from any thread and more than once."""
         with self._lock:
-            first = not self._event.is_set()
             self._event.set()
-            callbacks = list(self._callbacks) if first else []
-        for callback in callbacks:
-            callback()
+            callbacks = list(self._callbacks)
+        with ExitStack() as stack:  # one that fails keeps none of the others from being called
+            for callback in reversed(callbacks):
+                stack.callback(callback)
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
         """Have `callback` called once if cancellation comes inside the block (or has come already).
 
-        It may run in any thread and in a signal handler: it must be short and must not wait.
+        It may run in any thread and in a signal handler: it must be short and must not wait. Where another thread
+        cancels as the block ends, it may run just after the block.
         """
+        pending = deque([callback])  # taken out by whoever calls it: threads, and a signal in the midst of this
+
+        def once() -> None:
+            try:
+                call = pending.pop()
+            except IndexError:
+                return
+            call()
+
         with self._lock:
-            self._callbacks.append(callback)
-            already = self._event.is_set()
+            self._callbacks.append(once)
         try:
-            if already:
-                callback()
+            if self.cancelled:
+                once()
             yield
         finally:
             with self._lock:
-                self._callbacks.remove(callback)
+                self._callbacks.remove(once)
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake when cancelled; True if cancelled."""
         return self._event.wait(seconds)
+
+
+_running: ContextVar[Control | None] = ContextVar("dicomlab_running", default=None)
+"""The verb that is being carried out here, so that the verbs it uses end with it."""
 
 
 @contextmanager
@@ -207,11 +221,21 @@ class Work(Generic[T]):
         """Do it: wait with a bar and an interrupt that cancels, or return the running :class:`Operation`."""
         given = self.progress if callable(self.progress) else None
         control = Control(given, self.total)
+        outer = _running.get()
         if background:
-            return Operation(self.title, self.run, control)
+            return Operation(self.title, self._run, control)
         with ExitStack() as stack:
-            stack.enter_context(_first_interrupt_cancels(control))
-            if self.progress is True:
-                with suppress(ImportError):
+            if outer is not None:
+                stack.enter_context(outer.on_cancel(control.cancel))
+            else:
+                stack.enter_context(_first_interrupt_cancels(control))
+                if self.progress is True:
                     stack.enter_context(_bar(control, self.title, self.unit))
+            return self._run(control)
+
+    def _run(self, control: Control) -> T:
+        token = _running.set(control)
+        try:
             return self.run(control)
+        finally:
+            _running.reset(token)

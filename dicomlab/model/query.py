@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from itertools import product
-from typing import Literal, Self
+from typing import Any, Literal, Self
+
+from pydicom.valuerep import PersonName
 
 from dicomlab.errors import UsageError
-from dicomlab.model.columns import LEVELS, Column, Level, column, columns, standard_columns
+from dicomlab.model.columns import LEVELS, Column, Level, column, columns, read, standard_columns
+from dicomlab.model.values import DECIMAL, INTEGER
 
 Matching = Literal["universal", "single", "wildcard", "range", "list"]
 """Attribute Matching (PS3.4 §C.2.2.2): single value, list of UID, universal, wild card, range."""
 
 _WILD = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+_RANGED = ("DA", "TM", "DT")
+_NO_LIST = (str, bytes, bytearray, memoryview, Mapping, PersonName)
+"""What can be iterated and yet is one value, or none at all."""
 _NEARER = {
     ("Modality", "study"): "ModalitiesInStudy",
     ("SOPClassUID", "study"): "SOPClassesInStudy",
@@ -23,7 +30,7 @@ _NEARER = {
 _RANGE_TEXT = re.compile(r"[^-]*-[^-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Key:
     """One matching key: a column and what it must match.
 
@@ -40,8 +47,11 @@ class Key:
         """The value as it stands in an Identifier (PS3.4 §C.2.2.2)."""
         return ("-" if self.matching == "range" else "\\").join(self.values)
 
+    def __repr__(self) -> str:
+        return f"<Key {self.column.name} ({self.matching})>"  # no value: it may identify a patient
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Query:
     """What ``find`` asks, independent of the path that asks it. Make one with :meth:`of`."""
 
@@ -80,7 +90,7 @@ class Query:
         Raises
         ------
         UsageError
-            Unknown level, keyword or option; a keyword of a deeper level; a value its VR can't hold.
+            Unknown level, keyword or option; a keyword of a deeper level, or given twice; a value its VR can't hold.
 
         Source
         ------
@@ -98,9 +108,11 @@ class Query:
                 raise UsageError(f"find() has no option {name!r} (DICOM keywords are written as in PS3.6: PatientID)")
         if isinstance(include, str):
             raise UsageError(f"include takes a list of keywords: include=[{include!r}]")
-        given: dict[str | int, object] = dict(match or {})
-        given.update(keywords)
-        wanted = {column(k): v for k, v in given.items()}
+        wanted: dict[Column, object] = {}
+        for given, value in (*(match or {}).items(), *keywords.items()):
+            if (one := column(given)) in wanted:
+                raise UsageError(f"{one.name} is given twice, as a keyword and in match={{...}}")
+            wanted[one] = value
         extra = columns(include)
         for one in (*wanted, *extra):
             _check_level(one, level)
@@ -148,6 +160,9 @@ class Query:
         keys = ", ".join(f"{k.column.name} ({k.matching})" for k in self.keys)
         return f"{self.level} by {keys}" if keys else f"every {self.level}"
 
+    def __repr__(self) -> str:
+        return f"<Query: {self}>"
+
 
 def _check_level(one: Column, level: Level) -> None:
     if one.level is None or LEVELS.index(one.level) <= LEVELS.index(level):
@@ -159,26 +174,24 @@ def _check_level(one: Column, level: Level) -> None:
 
 
 def _key(one: Column, value: object) -> Key:
-    if value is None or (isinstance(value, str) and not value):
+    if value is None or (isinstance(value, str) and not value.strip()):
         return Key(one, "universal")
-    if isinstance(value, tuple) and one.vr in ("DA", "TM", "DT"):
-        if len(value) != 2 or value == (None, None):
+    if isinstance(value, tuple) and one.vr in _RANGED:
+        if len(value) != 2 or all(end is None for end in value):
             raise UsageError(f"{one.name}: a range is a pair (start, end), None for an open end")
         start, end = (_text(one, v) if v is not None else "" for v in value)
-        if start and end and start > end:
+        if start and end and _after(one, start, end):
             raise UsageError(f"{one.name}: the range starts ({start}) after its end ({end})")
         return Key(one, "range", (start, end))
     if isinstance(value, tuple):
         raise UsageError(f"{one.name} ({one.vr}): only dates and times have ranges; a list means any of its values")
-    if isinstance(value, list | set | frozenset) or (
-        type(value).__module__.startswith(("numpy", "pandas"))
-        and hasattr(value, "tolist")
-        and not isinstance(value, datetime)
-    ):
-        items = value.tolist() if hasattr(value, "tolist") else value
-        if not isinstance(items, Iterable) or isinstance(items, str):
-            return _key(one, items)
-        texts = tuple(dict.fromkeys(_text(one, item) for item in items))
+    if hasattr(value, "tolist") and not isinstance(value, _NO_LIST):  # numpy and pandas
+        if getattr(getattr(value, "dtype", None), "kind", "") == "M" and type(value).__module__ == "numpy":
+            value = value.astype("datetime64[us]")  # type: ignore[attr-defined]  # finer ones become bare numbers
+        value = value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, _NO_LIST):
+        texts = tuple(dict.fromkeys(_text(one, item) for item in value))
+        texts = tuple(sorted(texts)) if isinstance(value, AbstractSet) else texts
         if not texts:
             raise UsageError(f"{one.name}: an empty list matches nothing; None means any value")
         return Key(one, "list", texts) if len(texts) > 1 else _single(one, texts[0])
@@ -186,6 +199,18 @@ def _key(one: Column, value: object) -> Key:
         start, _, end = value.partition("-")
         return _key(one, (start.strip() or None, end.strip() or None))
     return _single(one, _text(one, value))
+
+
+def _after(one: Column, start: str, end: str) -> bool:
+    """Whether a range is the wrong way round; an end as short as ``10`` reaches to 10:59."""
+    if start.startswith(end):
+        return False
+    return bool(_moment(one, start) > _moment(one, end)) if one.vr == "DT" else start > end
+
+
+def _moment(one: Column, text: str) -> Any:
+    cell, _ = read(one, (text,))
+    return cell[0] if isinstance(cell, tuple) else cell
 
 
 def _single(one: Column, text: str) -> Key:
@@ -198,38 +223,51 @@ def _single(one: Column, text: str) -> Key:
 def _text(one: Column, value: object) -> str:
     """One value as DICOM text."""
     where = f"{one.name} ({one.vr})"
-    if isinstance(value, bool | bytes) or value is None:
-        raise UsageError(f"{where} can't match {value!r}")
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:  # noqa: PLR0124  (NaN)
+        raise UsageError(f"{where}: a missing value can't be matched; drop it from the list")
+    if isinstance(value, bool | bytes | bytearray | memoryview | Mapping) or (
+        isinstance(value, Iterable) and not isinstance(value, _NO_LIST)
+    ):
+        raise UsageError(f"{where} can't match a {type(value).__name__}")
     if one.vr == "DA":
         return _date_text(where, value)
     if one.vr == "TM":
         return _time_text(where, value)
-    if one.vr == "DT" and isinstance(value, date):
-        moment = value if isinstance(value, datetime) else datetime.combine(value, time.min)
-        return moment.strftime("%Y%m%d%H%M%S.%f%z")
+    if one.vr == "DT":
+        return _date_time_text(one, value)
+    if one.vr in INTEGER | DECIMAL:
+        return _number_text(one, value)
+    if one.vr == "AT" and isinstance(value, int):
+        return f"{value:08X}"
     text = str(value)
+    if not text.strip():
+        raise UsageError(f"{where}: an empty value can't be matched; None means any value")
     if "\\" in text:
         raise UsageError(f"{where}: a backslash separates values in DICOM; give a list")
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text):
         raise UsageError(f"{where}: control characters can't be matched")
     if one.vr == "UI" and (len(text) > 64 or not re.fullmatch(r"[0-9.]+", text)):
         raise UsageError(f"{where}: {text[:80]!r} is no UID (digits and dots, at most 64)")
-    if one.vr in ("IS", "DS", "US", "UL", "SS", "SL", "FD", "FL", "SV", "UV"):
-        try:
-            float(text)
-        except ValueError:
-            raise UsageError(f"{where}: {text[:80]!r} is no number") from None
     return text
+
+
+def _number_text(one: Column, value: object) -> str:
+    _, problems = read(one, (value,))
+    text = str(value).strip()
+    if problems or not text:
+        why = problems[0][1] if problems else "it is empty"
+        raise UsageError(f"{one.name} ({one.vr}): {text[:80]!r} is no number that it can hold: {why}")
+    return text.partition(".")[0] if one.vr in INTEGER else text
 
 
 def _date_text(where: str, value: object) -> str:
     if isinstance(value, date):
-        return value.strftime("%Y%m%d")
-    found = re.fullmatch(r"(\d{4})-?(\d{2})-?(\d{2})", str(value).strip())
+        return f"{value.year:04}{value.month:02}{value.day:02}"
+    found = re.fullmatch(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})", str(value).strip())
     try:
         if not found:
             raise ValueError
-        return date(*map(int, found.groups())).strftime("%Y%m%d")
+        return _date_text(where, date(*map(int, found.groups())))
     except ValueError:
         raise UsageError(f"{where}: {str(value)[:80]!r} is no date (2026-01-31, 20260131 or a date)") from None
 
@@ -237,6 +275,22 @@ def _date_text(where: str, value: object) -> str:
 def _time_text(where: str, value: object) -> str:
     if isinstance(value, time | datetime):
         return value.strftime("%H%M%S.%f" if value.microsecond else "%H%M%S")
-    if not re.fullmatch(r"([01]\d|2[0-3])(:?[0-5]\d(:?[0-6]\d(\.\d{1,6})?)?)?", str(value).strip()):
-        raise UsageError(f"{where}: {str(value)[:80]!r} is no time (13:30, 133000 or a time)")
-    return str(value).strip().replace(":", "")
+    text = str(value).strip()
+    if not re.fullmatch(r"([01][0-9]|2[0-3])(:?[0-5][0-9](:?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?", text):
+        raise UsageError(f"{where}: {text[:80]!r} is no time (13:30, 133000 or a time)")
+    return text.replace(":", "")
+
+
+def _date_time_text(one: Column, value: object) -> str:
+    if isinstance(value, date):
+        moment = value if isinstance(value, datetime) else datetime.combine(value, time.min)
+        return _date_text("", moment) + moment.strftime("%H%M%S.%f%z")
+    text = str(value).strip()
+    if not text or read(one, (text,))[1]:
+        hint = "20260131133000, 2026-01-31 13:30:00 or a datetime; for a range a pair (start, end)"
+        raise UsageError(f"{one.name} (DT): {text[:80]!r} is no date and time ({hint})")
+    if re.match(r"[0-9]{4}-[0-9]{2}-", text):  # as people write it
+        day, clock = text[:10], text[11:]
+        digits = re.sub(r"[+-].*", "", clock)
+        return day.replace("-", "") + digits.replace(":", "") + clock[len(digits) :].replace(":", "")
+    return text

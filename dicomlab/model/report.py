@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.links import above
@@ -69,14 +70,27 @@ class Outcome:
             It is no such line.
 
         """
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("not an outcome") from error
         kinds = {f.name: int if f.name == "octets" else str for f in fields(cls)}
-        if not isinstance(entry, dict) or any(not isinstance(v, kinds.get(k, object)) for k, v in entry.items()):
+        if not isinstance(entry, dict) or any(type(v) is not kinds.get(k, type(v)) for k, v in entry.items()):
             raise ValueError("not an outcome")
         known = {k: v for k, v in entry.items() if k in kinds}
-        if known.get("result") not in ("done", "warning", "failed", "skipped", "pending"):
+        if known.get("result") not in get_args(Result):
             raise ValueError("no result")
+        if not known.get("sop_instance_uid") or known.get("octets", 0) < 0:
+            raise ValueError("no instance, or one of less than nothing")
         return cls(**known)
+
+
+def _number(status: str) -> int:
+    """The number at the start of a status: ``A700H ...`` (DIMSE) or ``409 ...`` (HTTP); 0 where there is none."""
+    found = re.match(r"(?:([0-9A-Fa-f]{4})H|([1-5][0-9]{2}))\b", status)
+    if not found:
+        return 0
+    return int(found[1], 16) if found[1] else int(found[2])
 
 
 def ledger_head(source: str) -> str:
@@ -108,7 +122,7 @@ def read_ledger(lines: Iterable[str]) -> tuple[str, dict[str, Outcome], int]:
                 source = str(head.get("source", ""))
                 continue
             outcome = Outcome.from_line(line)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             if number == 0:
                 raise RemoteProtocolError(
                     f"not a ledger of format {LEDGER_FORMAT}", section="dicomlab ledger", offset=0
@@ -201,16 +215,16 @@ class Report(Summarised):
     def raise_for_failures(self) -> Self:
         """Raise :class:`ServiceError` if an instance failed or is missing; else give the report back."""
         if failed := self.failures:
-            status = int(failed[0].status[:4], 16) if failed[0].status[4:5] == "H" else 0
             error = ServiceError(
                 f"{len(failed)} of {len(self)} instances failed; the first: {failed[0].sop_instance_uid}"
                 f" ({failed[0].status})",
-                status=status,
+                status=_number(failed[0].status),
             )
             error.partial = self
             raise error
         if not self.complete:
-            short: DicomlabError = ServiceError(f"{self.title} is not complete: {self.note}", status=0)
+            why = self.note or f"{self.count('pending')} instances are pending"
+            short: DicomlabError = ServiceError(f"{self.title} is not complete: {why}", status=0)
             short.partial = self
             raise short
         return self
@@ -243,12 +257,12 @@ class Report(Summarised):
         if self.folder:
             facts.append(("folder", self.folder.name))
         shown = [o for o in self.outcomes if o.result == "failed"] + [o for o in self.outcomes if o.result != "failed"]
-        rows = tuple((o.sop_instance_uid, o.result, o.status, str(o.octets), o.path) for o in shown[:10])
+        rows = tuple((o.sop_instance_uid, o.result, o.status, str(o.octets)) for o in shown[:10])
         notes = () if self.complete else (f"not complete: {self.note or 'instances failed'}",)
         return Summary(
             self.title,
             tuple(facts),
-            ("SOPInstanceUID", "result", "status", "octets", "path"),
+            ("SOPInstanceUID", "result", "status", "octets"),  # no path: a layout may put patients into it
             rows,
             max(0, len(shown) - 10),
             notes=notes,

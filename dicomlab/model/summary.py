@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dicomlab.model.links import above
 
 TEXT_ROWS = 20
-TEXT_CELL = 40
+TEXT_CELL = 64
 
 
 @dataclass(frozen=True, slots=True)

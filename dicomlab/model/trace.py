@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dicomlab.errors import DicomlabError
 from dicomlab.model.summary import Summarised, Summary
 
 Direction = Literal["sent", "received", "note"]
@@ -44,10 +45,13 @@ class WireEvent:
 
     @property
     def text(self) -> str:
-        """What it says, in one line."""
+        """What it says, in one line. Octets are hostile, and the cap may have cut them: never an error."""
         if self.direction == "note":
-            return self.octets.decode()
-        return self.channel.dissect(self.octets)
+            return self.octets.decode("utf-8", "replace")
+        try:
+            return self.channel.dissect(self.octets)
+        except DicomlabError as error:
+            return f"unreadable: {error}"
 
     @property
     def parties(self) -> tuple[str, str]:
@@ -73,7 +77,7 @@ class Channel:
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
         if self.trace is not None:
-            self.trace._keep(self, "note", text.encode())
+            self.trace._keep(self, "note", text.encode("utf-8", "replace"))
 
 
 @dataclass(eq=False, repr=False)
@@ -101,7 +105,11 @@ class Trace(Summarised):
         return len(self._events)
 
     def __iter__(self) -> Iterator[WireEvent]:
-        return iter(tuple(self._events))
+        while True:
+            try:
+                return iter(tuple(self._events))
+            except RuntimeError:  # a tap appended while they were copied
+                continue
 
     @property
     def octets(self) -> int:

@@ -7,22 +7,25 @@ import hashlib
 import mmap
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, UsageError
+from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.links import above
 from dicomlab.model.protocols import Arrival, Octets
 from dicomlab.model.report import Outcome
-from dicomlab.part10.meta import MAX_META, FileMeta, NeedMore, decode_file_meta, encode_file_meta
-from dicomlab.part10.walk import require_whole
+from dicomlab.part10.meta import EXPLICIT_LE, MAX_META, FileMeta, NeedMore, decode_file_meta, encode_file_meta
+from dicomlab.part10.walk import length_of_whole
 
 CHUNK_OCTETS = 1 << 18
 SUCCESS = "0000H Success"
+CANNOT_UNDERSTAND = 0xC000
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 @contextmanager
@@ -43,7 +46,15 @@ class FileWriter:
     """Writes one instance to a temporary name and renames it when it is whole.
 
     Satisfies :class:`~dicomlab.model.protocols.Writer`. Nobody ever sees half a file; a failed or abandoned one
-    leaves nothing behind.
+    leaves nothing behind. Errors name the folder and not the file, whose name may hold what identifies a patient.
+
+    Raises
+    ------
+    Interrupted, Refused
+        The medium is full or gone; not allowed to write there.
+    ServiceError
+        C000H: the sender announced UIDs that no file could hold.
+
     """
 
     def __init__(self, path: Path, arrival: Arrival, *, digest: bool = False, root: Path | None = None) -> None:
@@ -53,13 +64,11 @@ class FileWriter:
         self._root = root or path.parent
         self._digest = hashlib.sha256() if digest else None
         self._part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
-        meta = arrival.file_meta or encode_file_meta(
-            arrival.sop_class_uid,
-            arrival.sop_instance_uid,
-            arrival.transfer_syntax_uid,
-            source_ae_title=arrival.source,
-        )
-        with medium_errors(path):
+        try:
+            meta = _meta_octets(arrival)
+        except LocalProtocolError as error:  # it is the sender who announced it
+            raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
+        with medium_errors(self._root):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("xb")
         try:
@@ -69,7 +78,7 @@ class FileWriter:
             raise
 
     def _put(self, octets: Octets) -> None:
-        with medium_errors(self.path):
+        with medium_errors(self._root):
             self._file.write(octets)
 
     def write(self, octets: Octets, /) -> None:
@@ -82,7 +91,7 @@ class FileWriter:
     def finish(self) -> Outcome:
         """Rename it to its name and say where it lies."""
         try:
-            with medium_errors(self.path):
+            with medium_errors(self._root):
                 self._file.close()
                 self._part.replace(self.path)
         except BaseException:
@@ -146,18 +155,20 @@ def sha256_of_dataset(path: Path) -> str:
 class Parcel:
     """One SOP Instance ready to be stored somewhere: a file as it lies, or octets in memory.
 
-    ``name`` says where it came from, for messages and reports.
+    ``name`` says where it came from, for messages and reports. ``padding`` counts octets of zero at the end of the
+    file that are no part of the data set; they are left behind.
     """
 
     meta: FileMeta
     name: str
     path: Path | None = None
     octets: bytes = b""
+    padding: int = 0
 
     @property
     def size(self) -> int:
-        """Octets of the whole Part 10 file."""
-        return self.path.stat().st_size if self.path else len(self.octets)
+        """Octets of the whole Part 10 file, without padding."""
+        return (self.path.stat().st_size if self.path else len(self.octets)) - self.padding
 
     @property
     def dataset_size(self) -> int:
@@ -166,16 +177,17 @@ class Parcel:
 
     @contextmanager
     def open(self) -> Iterator[memoryview]:
-        """The whole Part 10 file as memory; a file is mapped, not read."""
+        """The whole Part 10 file as memory, without padding; a file is mapped, not read."""
         if self.path is None:
-            yield memoryview(self.octets)
+            yield memoryview(self.octets)[: self.size]
             return
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                yield view
-            finally:
-                view.release()
+        with (
+            self.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[: len(whole) - self.padding] as view,
+        ):
+            yield view
 
     @contextmanager
     def dataset(self) -> Iterator[memoryview]:
@@ -198,19 +210,48 @@ def parcels(what: Any) -> Iterator[Parcel | Unfit]:
     Parameters
     ----------
     what : path, Dataset, Cohort, MediaSet, or an iterable of these
-        A folder stands for every file in it, sorted, hidden files and DICOMDIR left out.
+        A folder stands for every file in it and below it, sorted; hidden files and folders, DICOMDIR and ledgers are
+        left out.
 
     Yields
     ------
     Parcel or Unfit
-        Everything is accounted for: what is not a whole DICOM file comes as ``Unfit`` and never stops the rest.
+        Everything is accounted for: what is not a whole DICOM file, or can't be looked into, comes as ``Unfit`` and
+        never stops the rest.
 
     Raises
     ------
     UsageError
-        `what` is none of these, or a path that does not exist.
+        At once, before anything is opened: `what` (or something in a list) is none of these, or a path that does not
+        exist. What a generator gives is looked at as it comes: there a missing path is ``Unfit``.
 
     """
+    _check(what)
+    return _opened(what)
+
+
+def _check(what: Any) -> None:
+    from pydicom import Dataset
+
+    if isinstance(what, str | os.PathLike):
+        if not os.path.lexists(what):
+            raise UsageError(f"no such file or folder: {os.fspath(what)}")
+    elif isinstance(what, list | tuple | set | frozenset):
+        for one in what:
+            _check(one)
+    elif not isinstance(what, Dataset | Parcel | Unfit) and not _gives_parcels(what) and not _is_listing(what):
+        raise UsageError(f"can't store a {type(what).__name__}: give a path, a Dataset, a Cohort or a MediaSet")
+
+
+def _gives_parcels(what: Any) -> bool:
+    return hasattr(what, "parcels") or hasattr(what, "retrieve")
+
+
+def _is_listing(what: Any) -> bool:
+    return isinstance(what, Iterable) and not isinstance(what, bytes | bytearray | memoryview | Mapping)
+
+
+def _opened(what: Any) -> Iterator[Parcel | Unfit]:
     from pydicom import Dataset
 
     if isinstance(what, str | os.PathLike):
@@ -223,60 +264,92 @@ def parcels(what: Any) -> Iterator[Parcel | Unfit]:
         yield from what.parcels()
     elif hasattr(what, "retrieve"):  # a Cohort
         yield from above("parcels")(what)
-    elif isinstance(what, Iterable) and not isinstance(what, bytes):
-        for one in what:
-            yield from parcels(one)
     else:
-        raise UsageError(f"can't store a {type(what).__name__}: give a path, a Dataset, a Cohort or a MediaSet")
+        for one in what:
+            if isinstance(one, str | os.PathLike):
+                yield from _from_path(Path(one))
+            else:
+                yield from parcels(one)
 
 
 def _from_path(path: Path) -> Iterator[Parcel | Unfit]:
-    if path.is_dir():
-        for folder, folders, files in os.walk(path):
-            folders.sort()
-            for name in sorted(files):
-                if not name.startswith(".") and name != "DICOMDIR" and not name.endswith(".jsonl"):
-                    yield parcel_of_file(Path(folder, name))
-    elif path.exists():
+    if not path.is_dir():
         yield parcel_of_file(path)
-    else:
-        raise UsageError(f"no such file or folder: {path}")
+        return
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(path, onerror=closed.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if Path(folder, name).is_symlink():
+                yield Unfit(
+                    str(Path(folder, name)), "a link to a folder, which is not followed: name the folder itself"
+                )
+        for name in sorted(files):
+            if not name.startswith(".") and name.upper() != "DICOMDIR" and not name.endswith(".jsonl"):
+                yield parcel_of_file(Path(folder, name))
+    for error in closed:
+        yield Unfit(str(error.filename), f"can't be looked into: {error.strerror}")
 
 
 def parcel_of_file(path: Path) -> Parcel | Unfit:
     """Open one file; broken and foreign ones come back as :class:`Unfit`."""
     name = str(path)
     try:
+        if path.exists() and not path.is_file():
+            return Unfit(name, "no regular file")  # opening a pipe would wait for ever
         meta = read_file_meta(path)
         parcel = Parcel(meta, name, path)
         if not meta.sop_instance_uid or not meta.sop_class_uid:
             return Unfit(name, "its File Meta Information names no SOP Class or SOP Instance (PS3.10 §7.1)")
+        if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+            return Unfit(name, "a DICOMDIR, which is a directory of files and no instance to store (PS3.3 §F)")
         with parcel.dataset() as octets:
-            require_whole(octets, meta.transfer_syntax_uid)
+            whole = length_of_whole(octets, meta.transfer_syntax_uid)
+            if not whole:
+                return Unfit(name, "nothing follows its File Meta Information: cut short")
+            return replace(parcel, padding=len(octets) - whole)
     except RemoteProtocolError as error:
         return Unfit(name, str(error))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return Unfit(name, f"can't be read: {error.strerror or error}")
+    except ValueError as error:
         return Unfit(name, f"can't be read: {error}")
-    return parcel
 
 
 def _from_dataset(dataset: Any) -> Parcel | Unfit:
-    name = f"data set {dataset.get('SOPInstanceUID', '')}"
+    """Encode a data set; the File Meta Information follows the data set, and the caller's object stays as it is."""
+    from pydicom.dataset import FileMetaDataset
+
+    uid = str(dataset.get("SOPInstanceUID") or "")
+    name = f"data set {uid}".rstrip()
+    if not uid or not dataset.get("SOPClassUID"):
+        return Unfit(name, "it has no SOP Class UID or no SOP Instance UID")
     buffer = BytesIO()
     try:
-        dataset.save_as(buffer, enforce_file_format=True)
+        encoded = copy(dataset)
+        encoded.file_meta = FileMetaDataset(getattr(dataset, "file_meta", None) or {})
+        encoded.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        encoded.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        if "TransferSyntaxUID" not in encoded.file_meta:
+            encoded.file_meta.TransferSyntaxUID = EXPLICIT_LE
+        encoded.save_as(buffer, enforce_file_format=True)
         octets = buffer.getvalue()
         return Parcel(decode_file_meta(octets, final=True), name, None, octets)
     except RemoteProtocolError as error:
         return Unfit(name, str(error))
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        return Unfit(name, f"can't be encoded: {error}")
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError, OSError) as error:
+        first_line = str(error).partition("\n")[0]  # pydicom's further lines show values and a traceback
+        return Unfit(name, f"can't be encoded: {first_line[:300]}")
+
+
+def _meta_octets(arrival: Arrival) -> bytes:
+    return arrival.file_meta or encode_file_meta(
+        arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid, source_ae_title=arrival.source
+    )
 
 
 def parcel_of_octets(arrival: Arrival, octets: bytes) -> Parcel:
     """A parcel of a data set that is in memory."""
-    meta_octets = arrival.file_meta or encode_file_meta(
-        arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid, source_ae_title=arrival.source
-    )
+    meta_octets = _meta_octets(arrival)
     meta = decode_file_meta(meta_octets, final=True)
     return Parcel(meta, f"instance {arrival.sop_instance_uid}", None, meta_octets + octets)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 
 _SECTION = "PS3.10 §7.1"
 PREFIX_END = 132
@@ -60,12 +60,17 @@ def encode_file_meta(
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
         At most 64 characters each.
     source_ae_title : str, optional
-        The AE that sent it.
+        The AE that sent it; left out if it is none (an address of the web, say).
 
     Returns
     -------
     bytes
         128 octets of zero, ``DICM`` and group 0002 in Explicit VR Little Endian, whatever the data set uses.
+
+    Raises
+    ------
+    LocalProtocolError
+        A UID that no file could hold: over 64 characters, or not of printable ASCII.
 
     Source
     ------
@@ -80,14 +85,20 @@ def encode_file_meta(
             _uid(0x0010, transfer_syntax_uid),
             _uid(0x0012, IMPLEMENTATION_CLASS_UID),
             _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-            _text(0x0016, b"AE", source_ae_title) if source_ae_title else b"",
+            _text(0x0016, b"AE", source_ae_title) if _is_ae_title(source_ae_title) else b"",
         )
     )
     group_length = _SHORT.pack(0x0002, 0x0000, b"UL", 4) + len(body).to_bytes(4, "little")
     return b"\0" * 128 + b"DICM" + group_length + body
 
 
+def _is_ae_title(text: str) -> bool:
+    return 0 < len(text) <= 16 and text.isascii() and text.isprintable() and "\\" not in text and bool(text.strip())
+
+
 def _uid(element: int, value: str) -> bytes:
+    if len(value) > 64 or not (value.isascii() and value.isprintable()):
+        raise LocalProtocolError(f"(0002,{element:04X}) can't be {value[:80]!r}", section="PS3.5 §9.1")
     octets = value.encode("ascii")
     octets += b"\0" * (len(octets) % 2)
     return _SHORT.pack(0x0002, element, b"UI", len(octets)) + octets
@@ -136,12 +147,10 @@ def decode_file_meta(octets: bytes | bytearray | memoryview, *, final: bool = Fa
     while True:
         if at > MAX_META:
             raise RemoteProtocolError("File Meta Information beyond 1 MiB", section=_SECTION, offset=at)
-        if at + 12 > len(octets):
+        if at + 8 > len(octets):
             if _ends_here(octets, at) or (final and at == len(octets)):
                 break
-            if final:
-                raise RemoteProtocolError("cut inside group 0002", section=_SECTION, offset=at)
-            raise NeedMore
+            raise _cut(at) if final else NeedMore
         group, element, vr, length = _SHORT.unpack_from(octets, at)
         if group != 0x0002:
             break
@@ -149,6 +158,8 @@ def decode_file_meta(octets: bytes | bytearray | memoryview, *, final: bool = Fa
             raise RemoteProtocolError(f"VR {vr!r} in group 0002", section=_SECTION, offset=at + 4)
         start = at + 8
         if vr in _LONG_VRS:
+            if at + 12 > len(octets):
+                raise _cut(at) if final else NeedMore
             length, start = _LONG.unpack_from(octets, at)[3], at + 12
         if length > MAX_META:
             raise RemoteProtocolError(f"(0002,{element:04X}) announces {length} octets", section=_SECTION, offset=at)
@@ -166,6 +177,10 @@ def decode_file_meta(octets: bytes | bytearray | memoryview, *, final: bool = Fa
     )
 
 
+def _cut(at: int) -> RemoteProtocolError:
+    return RemoteProtocolError("cut inside group 0002", section=_SECTION, offset=at)
+
+
 def _ends_here(octets: bytes | bytearray | memoryview, at: int) -> bool:
-    """Whether what is left shows another group already: a data set may be shorter than one long header."""
+    """Whether what is left shows another group already: a data set may be shorter than one header."""
     return len(octets) >= at + 2 and bytes(octets[at : at + 2]) != b"\x02\x00"

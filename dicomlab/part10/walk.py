@@ -7,20 +7,27 @@ PS3.5 §7.1 (data elements), §7.5 (nested data sets), §A.4 (encapsulated pixel
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE
+from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
 _SECTION = "PS3.5 §7"
 MAX_DEPTH = 64
 """Nested sequences beyond which a data set is called broken."""
 
+MAX_INFLATED = 256 << 20
+"""Octets beyond which a deflated data set is called a bomb."""
+
+MAX_PADDING = 64 << 10
+"""Octets of zero after the last element that are taken for the padding of a medium (a sector, a block of tape)."""
+
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT_VRS = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
     | {b"ST", b"TM", b"UI", b"UL", b"US"}
@@ -51,7 +58,7 @@ class Element:
         return self.value + self.length
 
 
-class _Walker:
+class Walker:
     """Reads element headers of one transfer syntax from one buffer."""
 
     def __init__(self, octets: Octets, transfer_syntax_uid: str) -> None:
@@ -59,6 +66,11 @@ class _Walker:
         self.size = len(octets)
         self.implicit = transfer_syntax_uid == IMPLICIT_LE
         self._tag, self._u16, self._u32 = _BE if transfer_syntax_uid == EXPLICIT_BE else _LE
+
+    @staticmethod
+    def broken(what: str, at: int) -> RemoteProtocolError:
+        """The error for octets that can't be, at that offset."""
+        return RemoteProtocolError(what, section=_SECTION, offset=at)
 
     def header(self, at: int, *, implicit: bool) -> tuple[int, str, int, int]:
         """Read tag, VR, value offset and length field."""
@@ -71,11 +83,15 @@ class _Walker:
         vr = bytes(self.octets[at + 4 : at + 6])
         if vr in _SHORT_VRS:
             return tag, vr.decode(), at + 8, self._u16.unpack_from(self.octets, at + 6)[0]
-        if vr not in _LONG_VRS and not (vr.isalpha() and vr.isupper()):
+        if vr not in LONG_VRS and not (vr.isalpha() and vr.isupper()):
             raise RemoteProtocolError(f"{vr!r} is no VR, at ({group:04X},{element:04X})", section=_SECTION, offset=at)
         if at + 12 > self.size:
             raise RemoteProtocolError("cut inside an element's header", section=_SECTION, offset=at)
         return tag, vr.decode(), at + 12, self._u32.unpack_from(self.octets, at + 8)[0]
+
+    def padded(self, at: int) -> bool:
+        """Whether all that is left is padding."""
+        return self.size - at <= MAX_PADDING and not any(bytes(self.octets[at:]))
 
     def after(self, tag: int, value: int, length: int, vr: str, *, implicit: bool, depth: int) -> int:
         """Find the octet after a value."""
@@ -115,6 +131,9 @@ class _Walker:
 def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
     """Walk the top level of a data set.
 
+    Zeros after the last element end it: they are no element, for no data set has a group 0000. Devices and media pad
+    files with them to the end of a sector.
+
     Parameters
     ----------
     octets : bytes
@@ -125,23 +144,72 @@ def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
     Raises
     ------
     RemoteProtocolError
-        Cut short, a VR that can't be, nesting beyond 64, a deflated data set; ``offset`` counts from the start of the
-        data set.
+        Cut short, a VR that can't be, nesting beyond 64, something after the last element that is neither an element
+        nor padding, a deflated data set; ``offset`` counts from the start of the data set.
 
     """
     if transfer_syntax_uid == DEFLATED_LE:
         raise RemoteProtocolError("a deflated data set can't be walked", section="PS3.5 §A.5", offset=0)
-    walker = _Walker(octets, transfer_syntax_uid)
+    walker = Walker(octets, transfer_syntax_uid)
     at = 0
     while at < walker.size:
+        if not any(bytes(octets[at : at + 2])) and walker.padded(at):
+            return
         tag, vr, value, length = walker.header(at, implicit=walker.implicit)
+        if not tag >> 16:
+            raise walker.broken("an element of group 0000, which no data set has", at)
         end = walker.after(tag, value, length, vr, implicit=walker.implicit, depth=0)
         yield Element(tag, vr, at, value, end - value)
         at = end
 
 
+def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
+    """Inflate a deflated data set, but never beyond `cap` octets: a few kilobytes can inflate to gigabytes.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It inflates to more than `cap`, is cut, or is no deflate stream.
+
+    Source
+    ------
+    PS3.5 §A.5.
+
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        result = stream.decompress(octets, cap + 1)
+    except zlib.error as error:
+        raise RemoteProtocolError(f"no deflate stream: {error}", section="PS3.5 §A.5", offset=0) from error
+    if len(result) > cap:
+        raise RemoteProtocolError(f"inflates to more than {cap} octets", section="PS3.5 §A.5", offset=len(octets))
+    if not stream.eof:
+        raise RemoteProtocolError("the deflate stream is cut", section="PS3.5 §A.5", offset=len(octets))
+    return result
+
+
 def require_whole(octets: Octets, transfer_syntax_uid: str) -> None:
-    """Raise ``RemoteProtocolError`` if a data set is cut short or broken; deflated ones pass unlooked at."""
+    """Raise ``RemoteProtocolError`` if a data set is cut short or broken."""
+    length_of_whole(octets, transfer_syntax_uid)
+
+
+def length_of_whole(octets: Octets, transfer_syntax_uid: str) -> int:
+    """How many octets belong to a data set that must be whole: all of them but the padding of a medium after it.
+
+    What follows a deflated stream counts as its own: writers leave check sums there, and every reader stops before.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is cut short or broken.
+
+    Source
+    ------
+    PS3.5 §7.1, §A.5.
+
+    """
     if transfer_syntax_uid != DEFLATED_LE:
-        for _ in elements(octets, transfer_syntax_uid):
-            pass
+        return max((element.end for element in elements(octets, transfer_syntax_uid)), default=0)
+    for _ in elements(inflated(octets), EXPLICIT_LE):
+        pass
+    return len(octets)

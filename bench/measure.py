@@ -1,0 +1,109 @@
+"""Measuring side by side: ours and theirs take turns in one run, medians are compared, results are checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the peers are those of the tests
+
+Timed = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work one call of a bench does."""
+
+    rounds: int
+    slices: int
+    rows: int
+
+
+SIZES = {
+    "smoke": Size(rounds=1, slices=3, rows=20),
+    "quick": Size(rounds=3, slices=60, rows=1_000),
+    "whole": Size(rounds=7, slices=400, rows=1_000),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    what: str
+    ours: str
+    theirs: str
+    ours_s: float
+    theirs_s: float
+    rounds: int
+
+    @property
+    def ratio(self) -> float:
+        """Our time as a part of theirs: below 1 we are faster."""
+        return self.ours_s / self.theirs_s
+
+
+def side_by_side(
+    what: str, ours: tuple[str, Timed], theirs: tuple[str, Timed], rounds: int, between: Timed = lambda: None
+) -> Row:
+    """Time both, in turns, whoever began the last round coming second in the next; `between` is not timed."""
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    turns: list[tuple[str, Timed]] = [("ours", ours[1]), ("theirs", theirs[1])]
+    for _ in range(rounds):
+        for who, work in turns:
+            between()
+            began = time.perf_counter()
+            work()
+            times[who].append(time.perf_counter() - began)
+        turns.reverse()
+    return Row(what, ours[0], theirs[0], statistics.median(times["ours"]), statistics.median(times["theirs"]), rounds)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards; in memory where there is room, so that no disk is measured."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30
+    with tempfile.TemporaryDirectory(prefix="dicomlab-bench-", dir=memory if roomy else None) as folder:
+        yield Path(folder)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows to be read."""
+    head = ("what", "ours", "s", "theirs", "s", "ours/theirs")
+    lines = [(r.what, r.ours, f"{r.ours_s:.3f}", r.theirs, f"{r.theirs_s:.3f}", f"{r.ratio:.2f}") for r in rows]
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *lines]
+    )
+
+
+def main(bench: Callable[[Size, Path], Iterator[Row]], peers: Sequence[str], argv: Sequence[str] | None = None) -> None:
+    """Run one bench from the command line: ``[--quick | --smoke] [--json]``."""
+    parser = argparse.ArgumentParser()
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quick", dest="size", action="store_const", const="quick", help="fewer and smaller rounds")
+    how.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="only whether it runs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args(argv)
+
+    from tests.peers.processes import missing
+
+    if absent := [peer for peer in peers if missing(peer)]:
+        raise SystemExit(f"peers absent: {', '.join(absent)}")
+    with scratch() as folder:
+        rows = list(bench(SIZES[arguments.size or "whole"], folder))
+    if arguments.json:
+        print(json.dumps([asdict(row) | {"ratio": row.ratio} for row in rows]))
+    else:
+        print(table(rows))

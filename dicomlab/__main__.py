@@ -1,0 +1,181 @@
+"""The command line: ``dicomlab demo | lab | serve | doctor | scan | find | retrieve``, over the same objects."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import dicomlab
+from dicomlab.errors import DicomlabError, UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it did what it should, 1 if not, 2 for a wrong call."""
+    arguments = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a console that has no ✓ must not end the work
+    try:
+        result: int = arguments.run(arguments)
+    except UsageError as error:
+        print(f"dicomlab: {error}", file=sys.stderr)
+        return 2
+    except DicomlabError as error:
+        print(f"dicomlab: {type(error).__name__}: {error}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"  {note}", file=sys.stderr)
+        return 1
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dicomlab", description="The DICOM communication model, on one machine.")
+    parser.add_argument("--version", action="version", version=f"dicomlab {dicomlab.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        return one
+
+    command("demo", _demo, "one cohort over DIMSE, over the web and from media, end to end, in this process")
+    lab = command("lab", _lab, "open the tutorials in JupyterLab")
+    lab.add_argument("folder", nargs="?", type=Path, help="folder of notebooks (default: ./notebooks, else here)")
+    serve = command("serve", _serve, "keep an archive open until interrupted")
+    serve.add_argument("folder", nargs="?", type=Path, help="where it keeps its files (default: a temporary folder)")
+    serve.add_argument("--address", help="AET@host:port (default: DICOMLAB on a free loopback port)")
+    serve.add_argument("--web-port", type=int, default=0, help="port of the origin server (default: a free one)")
+    serve.add_argument("--demo", action="store_true", help="filled with samples")
+    command("doctor", _doctor, "what is installed here and what works")
+    scan = command("scan", _scan, "index a folder of DICOM files")
+    scan.add_argument("folder", type=Path)
+    scan.add_argument("--level", default="study", help="patient, study, series or instance (default: study)")
+    find = command("find", _find, "search: dicomlab find PACS@host:104 study PatientID='P*'")
+    retrieve = command("retrieve", _retrieve, "retrieve what a search finds into a folder")
+    for one in (find, retrieve):
+        one.add_argument("source", help="AET@host:port, http(s)://host/dicom-web, or a folder")
+        one.add_argument("level", help="patient, study, series or instance")
+        one.add_argument("keys", nargs="*", metavar="Keyword=value", help="values apart by | mean any of them")
+        one.add_argument("--me", default="DICOMLAB", help="our AE title, or AET:port")
+        one.add_argument("--limit", type=int)
+        one.add_argument("--show", action="store_true", help="show values that identify patients")
+    find.add_argument("--csv", type=Path, help="write the table there")
+    retrieve.add_argument("--to", type=Path, required=True, help="folder; the same call again resumes")
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from dicomlab.demo import run
+
+    run(lambda line: print(line, flush=True))
+    return 0
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    if not _installed("jupyterlab"):
+        raise dicomlab.MissingExtra("to open the notebooks: pip install 'dicomlab[lab]'")
+    folder = arguments.folder or (Path("notebooks") if Path("notebooks").is_dir() else Path())
+    tour = [str(p) for p in sorted(folder.glob("00-*.ipynb"))[:1]] if folder.is_dir() else [str(folder)]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *(tour or [str(folder)])])
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from dicomlab.archive.archive import Archive
+    from dicomlab.samples import real_files
+
+    with Archive(arguments.folder, arguments.address, web_port=arguments.web_port) as archive:
+        if arguments.demo:
+            archive.add(real_files(), progress=False)
+        print(repr(archive), flush=True)
+        print("Ctrl-C ends it.", flush=True)
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        while not ended.wait(3600):
+            pass
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    print(f"dicomlab {dicomlab.__version__}, Python {sys.version.split()[0]} on {sys.platform}")
+    missing = 0
+    for requirement in metadata.requires("dicomlab") or []:
+        name, _, condition = requirement.partition(";")
+        extra = condition.partition("extra ==")[2].strip(" \"'") if "extra ==" in condition else ""
+        package = name.split("[")[0].split(">")[0].split("=")[0].strip()
+        if package == "dicomlab" or extra in ("test", "all"):
+            continue
+        try:
+            print(f"  ✓ {package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing += not extra
+            print(f"  – {package}: pip install 'dicomlab[{extra}]'" if extra else f"  ✗ {package} is missing")
+    with dicomlab.Archive() as archive:
+        checks = (archive.node.verify(), archive.web.verify())
+        for check in checks:
+            print(f"  {'✓' if check else '✗'} {check.target}")
+    return 1 if missing or not all(checks) else 0
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    media = dicomlab.MediaSet(arguments.folder)
+    print(media.find(arguments.level))
+    errors = media.errors
+    if len(errors):
+        print(f"\n{len(errors)} files are not indexed:")
+        print(errors.groupby("kind").size().to_string())
+    return 0
+
+
+def _source(arguments: argparse.Namespace) -> Any:
+    text: str = arguments.source
+    if text.startswith(("http://", "https://")):
+        return dicomlab.WebEndpoint(text)
+    if "@" in text and not Path(text).exists():
+        return dicomlab.Node(text, me=arguments.me)
+    return dicomlab.MediaSet(text)
+
+
+def _searched(arguments: argparse.Namespace) -> Any:
+    keys: dict[str, object] = {}
+    for given in arguments.keys:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise UsageError(f"{given!r} is no key: write Keyword=value")
+        keys[name] = value.split("|") if "|" in value else value or None
+    if arguments.show:
+        dicomlab.options.phi = "show"
+    return _source(arguments).find(arguments.level, match=keys, limit=arguments.limit)
+
+
+def _find(arguments: argparse.Namespace) -> int:
+    cohort = _searched(arguments)
+    print(cohort)
+    if arguments.csv:
+        cohort.to_dataframe().to_csv(arguments.csv, index=False)
+    return 0
+
+
+def _retrieve(arguments: argparse.Namespace) -> int:
+    report = _searched(arguments).retrieve(arguments.to)
+    print(report)
+    return 0 if report.complete else 1
+
+
+def _installed(module: str) -> bool:
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

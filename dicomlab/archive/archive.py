@@ -1,0 +1,271 @@
+"""The embedded archive: everything a notebook needs to talk DICOM, in one object and on this machine."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dicomlab.archive.store import Store, StoreSink
+from dicomlab.dimse import services
+from dicomlab.dimse.node import Node
+from dicomlab.errors import DicomlabError, UsageError
+from dicomlab.media.media_set import MediaSet
+from dicomlab.model.address import AEAddress
+from dicomlab.model.instance import Instance
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.protocols import Arrival, Held
+from dicomlab.model.report import Outcome, Report
+from dicomlab.model.summary import Summarised, Summary
+from dicomlab.part10.files import CHUNK_OCTETS, Unfit, parcels
+from dicomlab.web import origin
+from dicomlab.web.endpoint import WebEndpoint
+
+AE_TITLE = "DICOMLAB"
+OUR_AE_TITLE = "LAB1"
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Archive(Summarised):
+    """One store behind two doors: an SCP (``archive.node``) and an origin server (``archive.web``).
+
+    ::
+
+        with Archive() as archive:
+            archive.add("folder/")
+            archive.node.find("study")
+
+    Constructing one opens nothing; the doors open on first use of ``node``, ``web`` or ``address``, or with ``with``.
+
+    Parameters
+    ----------
+    path : path, optional
+        The folder where everything is kept, from one session to the next. None: a temporary one, removed at the end.
+    address : str, optional
+        ``"AET@host:port"`` of the SCP. None: ``DICOMLAB`` on a free port of the loopback interface, where nobody but
+        this machine can reach it. Any other host opens the archive, unprotected, to whoever can reach that address.
+    web_port : int
+        Port of the origin server on the same host; 0: a free one.
+    on_store : callable, optional
+        Called with the :class:`Instance` after each one is stored, in the thread that stored it.
+    known : mapping of str to (host, port), optional
+        The Application Entities to which a C-MOVE may send, beside ``archive.node`` itself.
+
+    Source
+    ------
+    PS3.4 Annexes A, B, C (Verification, Storage, Query/Retrieve); PS3.18 §10 (Studies Service).
+
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        address: str | None = None,
+        on_store: Callable[[Instance], None] | None = None,
+        *,
+        web_port: int = 0,
+        known: dict[str, tuple[str, int]] | None = None,
+    ) -> None:
+        self._given = Path(path) if path is not None else None
+        self._at = AEAddress.parse(address) if address is not None else None
+        self._on_store = on_store
+        self._web_port = web_port
+        self._known = dict(known or {})
+        self._open: _Open | None = None
+        self._closer: weakref.finalize[Any, Any] | None = None
+        self._fictional = False
+
+    @classmethod
+    def demo(cls) -> Self:
+        """Give an archive that is filled: real files that come with pydicom, and synthetic patients."""
+        from dicomlab.samples import real_files
+        from dicomlab.samples.phantom import phantom_datasets
+
+        archive = cls()
+        archive._fictional = True
+        archive.add([*real_files(), phantom_datasets()], progress=False).raise_for_failures()
+        return archive
+
+    # --- doors -----------------------------------------------------------------------------------------------------
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            self._open = _Open(self)
+            self._closer = weakref.finalize(self, self._open.close)
+        return self._open
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its files and its index."""
+        return self._opened().store.folder
+
+    @property
+    def node(self) -> Node:
+        """The archive over DIMSE. Our side listens on a free port that the archive knows, so C-MOVE works too."""
+        return self._opened().node
+
+    @property
+    def web(self) -> WebEndpoint:
+        """The archive over the web."""
+        return self._opened().web
+
+    @property
+    def media(self) -> MediaSet:
+        """The archive's own files as a folder, to be read only."""
+        media = MediaSet(self._opened().store.instances)
+        media.fictional = self._fictional
+        return media
+
+    def sink(self, source: str) -> StoreSink:
+        """Where ``cohort.retrieve(to=archive)`` puts what arrives."""
+        return self._opened().store.sink(source)
+
+    def __len__(self) -> int:
+        return len(self._opened().store.index)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def add(self, what: Any, *, progress: bool | OnProgress = True, background: bool = False) -> Report | Any:
+        """Put files straight into the store, without a network.
+
+        Parameters
+        ----------
+        what : path, Dataset, Cohort, MediaSet, or an iterable of these
+
+        Returns
+        -------
+        Report
+            One row for each; what is no whole DICOM file has failed, with the reason, and stops nothing.
+
+        """
+        store = self._opened().store
+
+        def run(control: Control) -> Report:
+            outcomes: list[Outcome] = []
+            for parcel in parcels(what):
+                if control.cancelled:
+                    break
+                if isinstance(parcel, Unfit):
+                    outcomes.append(Outcome("", "failed", parcel.reason, path=Path(parcel.name).name))
+                    control.advance(0, failed=1)
+                    continue
+                meta = parcel.meta
+                try:
+                    with parcel.open() as view:
+                        head = bytes(view[: meta.length])
+                        syntax = meta.transfer_syntax_uid
+                        arrival = Arrival(meta.sop_class_uid, meta.sop_instance_uid, syntax, head, "add")
+                        writer = store.sink("add").begin(arrival)
+                        try:
+                            for start in range(meta.length, len(view), CHUNK_OCTETS):
+                                writer.write(view[start : start + CHUNK_OCTETS])
+                        except BaseException:
+                            writer.abandon()
+                            raise
+                        outcomes.append(writer.finish())
+                    control.advance(octets=parcel.dataset_size)
+                except DicomlabError as error:
+                    outcomes.append(Outcome(meta.sop_instance_uid, "failed", str(error), meta.sop_class_uid))
+                    control.advance(0, failed=1)
+            failed = sum(o.result == "failed" for o in outcomes)
+            note = "cancelled" if control.cancelled else f"{failed} could not be added" if failed else ""
+            return Report("Added to the archive", tuple(outcomes), not note, note, folder=store.folder)
+
+        work: Work[Report] = Work("add", "instances", run, progress=progress)
+        result: Report | Operation[Report] = work.carry_out(background=background)
+        return result
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._opened()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both doors; a temporary folder goes with them. May be called twice."""
+        if self._closer is not None:
+            self._closer()
+        self._open, self._closer = None, None
+
+    def _summary_(self) -> Summary:
+        if self._open is None:
+            where = str(self._given) if self._given else "a temporary folder"
+            return Summary("Archive (closed)", (("folder", where), ("opens", "on first use")))
+        opened = self._open
+        facts = [
+            ("DIMSE", str(opened.node.address)),
+            ("DICOMweb", str(opened.web)),
+            ("instances", str(len(opened.store.index))),
+            ("folder", "temporary" if self._given is None else str(self._given)),
+        ]
+        host = self._at.host if self._at is not None else "127.0.0.1"
+        notes = () if host in ("127.0.0.1", "localhost", "::1") else (f"reachable from other machines ({host})",)
+        return Summary("Archive", tuple(facts), notes=notes)
+
+
+class _Open:
+    """The open doors of an archive, and what must be closed with them."""
+
+    def __init__(self, archive: Archive) -> None:
+        with ExitStack() as stack:
+            if archive._given is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dicomlab-archive-")))
+            else:
+                folder = archive._given
+                if folder.exists() and not folder.is_dir():
+                    raise UsageError(f"{folder} is a file; an archive needs a folder")
+            tell = _teller(weakref.ref(archive)) if archive._on_store is not None else None
+            self.store = Store(folder, tell)
+            stack.callback(self.store.close)
+            at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
+            known = dict(archive._known)
+            listener = services.serve(
+                self.store, ae_title=at.ae_title, host=at.host, port=at.port, destination=known.get
+            )
+            stack.callback(listener.close)
+            server = origin.serve(self.store, host=at.host, port=archive._web_port)
+            stack.callback(server.close)
+            ours = _free_port()
+            known[OUR_AE_TITLE] = ("127.0.0.1", ours)
+            near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
+            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}")
+            self.web = WebEndpoint(server.url.replace(at.host, near.host, 1))
+            self.node.fictional = self.web.fictional = archive._fictional
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _teller(archive: weakref.ref[Archive]) -> Callable[[Held], None]:
+    """Call ``on_store`` without keeping the archive alive."""
+
+    def tell(held: Held) -> None:
+        alive = archive()
+        if alive is not None and alive._on_store is not None:
+            opened = alive._open
+            source = opened.node if opened is not None else None
+            instance = Instance(
+                held.study_instance_uid, held.series_instance_uid, held.sop_instance_uid, held.sop_class_uid, source
+            )
+            alive._on_store(instance)
+
+    return tell
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,182 @@
+"""A folder as the place where instances arrive: where each file lies, and what the ledger says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dicomlab.cohorts.ledger import Ledger, outcomes_of
+from dicomlab.errors import UsageError
+from dicomlab.model.columns import column, standard_columns
+from dicomlab.model.progress import Control
+from dicomlab.model.protocols import Arrival, Octets, Wanted
+from dicomlab.model.report import Outcome
+from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, sha256_of_dataset
+
+DEFAULT_LAYOUT = "{StudyInstanceUID:short}/{SeriesInstanceUID:short}/{SOPInstanceUID:short}.dcm"
+_SHORT = 12
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
+_RESERVED = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(1, 10))})
+
+Verify = Literal["sha256"] | None
+
+
+class Layout:
+    """Where each file lies in a folder: a template of keywords, ``"{PatientID}/{SOPInstanceUID}.dcm"``.
+
+    ``{Keyword:short}`` gives twelve hexadecimal digits that stand for the value. Every value is made safe: no path
+    leaves the folder, and no name is one that Windows reserves.
+    """
+
+    def __init__(self, template: str | None) -> None:
+        self.template = template or DEFAULT_LAYOUT
+        try:
+            parts = list(string.Formatter().parse(self.template))
+        except ValueError as error:
+            raise UsageError(f"layout {self.template!r}: {error}") from error
+        self.keywords = tuple(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
+        for name in self.keywords:
+            column(name)  # raises UsageError with the nearest keyword
+        if any(spec not in ("", "short", None) or conversion for _, _, spec, conversion in parts):
+            raise UsageError(f"layout {self.template!r}: only {{Keyword}} and {{Keyword:short}} are understood")
+        fixed = self.template.replace("\\", "/")
+        if fixed.startswith("/") or ".." in fixed.split("/") or ":" in fixed.split("{")[0]:
+            raise UsageError(f"layout {self.template!r} leads out of the folder")
+        if "SOPInstanceUID" not in self.keywords:
+            raise UsageError(f"layout {self.template!r} needs {{SOPInstanceUID}}, or two files would share a name")
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """The keywords that an instance table doesn't have by itself."""
+        standard = {c.name for c in standard_columns("instance")}
+        return tuple(name for name in self.keywords if name not in standard)
+
+    def path(self, values: Mapping[str, Any]) -> Path:
+        """The relative path of one instance."""
+        filled = []
+        for literal, name, spec, _ in string.Formatter().parse(self.template):
+            filled.append(literal.replace("\\", "/"))
+            if name is not None:
+                text = _text(values.get(name))
+                filled.append(_short(text) if spec == "short" else _safe(text))
+        return Path(*("_" + p if p.split(".")[0].upper() in _RESERVED else p for p in "".join(filled).split("/") if p))
+
+
+def _text(value: Any) -> str:
+    import pandas as pd
+
+    if isinstance(value, pd.Timestamp):
+        return value.strftime("%Y%m%d")
+    return "" if not isinstance(value, tuple) and pd.isna(value) else str(value)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_SHORT]
+
+
+def _safe(text: str) -> str:
+    cleaned = _UNSAFE.sub("_", text).strip(" .")
+    return (cleaned if len(cleaned) <= 64 else f"{cleaned[:50]}-{_short(text)}") or "_"
+
+
+class FolderSink:
+    """Stores what arrives in a folder, and writes each outcome to the ledger. Satisfies ``Sink``; thread-safe."""
+
+    def __init__(
+        self, folder: Path, source: str, layout: Layout, rows: Mapping[str, Mapping[str, Any]], control: Control,
+        *, verify: Verify = None,
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.outcomes: dict[str, Outcome] = {}
+        self._layout = layout
+        self._rows = rows
+        self._control = control
+        self._digest = verify == "sha256"
+        self._lock = threading.Lock()
+        self._before = outcomes_of(folder) if folder.is_dir() else {}
+        self._ledger = Ledger(folder, source)
+
+    def close(self) -> None:
+        """End the ledger."""
+        self._ledger.close()
+
+    def found(self, wanted: Wanted) -> bool:
+        """Whether the instance is there already, whole; if so it has the outcome ``skipped``."""
+        uid = wanted.sop_instance_uid
+        before = self._before.get(uid)
+        known = before is not None and before.result in ("done", "warning", "skipped") and before.path
+        path = self.folder / before.path if before is not None and known else self.folder / self._place(uid)
+        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+            return False
+        parcel = parcel_of_file(path)
+        if isinstance(parcel, Unfit) or parcel.meta.sop_instance_uid != uid:
+            return False
+        if before is not None and known and parcel.dataset_size != before.octets:
+            return False
+        digest = sha256_of_dataset(path) if self._digest else ""
+        if before is not None and known and before.sha256 and digest and before.sha256 != digest:
+            return False
+        outcome = Outcome(
+            uid,
+            "skipped",
+            "there already",
+            parcel.meta.sop_class_uid,
+            parcel.meta.transfer_syntax_uid,
+            parcel.dataset_size,
+            path.relative_to(self.folder).as_posix(),
+            digest or (before.sha256 if before is not None else ""),
+        )
+        self._keep(outcome, log=not known)
+        return True
+
+    def _place(self, uid: str) -> Path:
+        return self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
+
+    def begin(self, arrival: Arrival) -> _Writer:
+        """Make room for one instance."""
+        path = self.folder / self._place(arrival.sop_instance_uid)
+        writer = FileWriter(path, arrival, digest=self._digest, root=self.folder)
+        return _Writer(writer, self._keep, asked=arrival.sop_instance_uid in self._rows)
+
+    def failed(self, sop_instance_uid: str, status: str) -> None:
+        """Learn that an instance will not arrive, and why."""
+        if sop_instance_uid not in self.outcomes:
+            self._keep(Outcome(sop_instance_uid, "failed", status))
+
+    def _keep(self, outcome: Outcome, *, log: bool = True) -> None:
+        with self._lock:
+            new = outcome.sop_instance_uid not in self.outcomes
+            self.outcomes[outcome.sop_instance_uid] = outcome
+        if log:
+            self._ledger.append(outcome)
+        failed = outcome.result == "failed"
+        self._control.advance(int(new and not failed), failed=int(new and failed), octets=outcome.octets)
+
+
+class _Writer:
+    """A file writer whose outcome goes to the ledger."""
+
+    def __init__(self, writer: FileWriter, keep: Callable[[Outcome], None], *, asked: bool) -> None:
+        self._writer, self._keep, self._asked = writer, keep, asked
+
+    def write(self, octets: Octets, /) -> None:
+        """Take more octets of the data set."""
+        self._writer.write(octets)
+
+    def finish(self) -> Outcome:
+        """Keep the file, and its outcome."""
+        outcome = self._writer.finish()
+        if not self._asked:
+            outcome = replace(outcome, result="warning", status="the peer sent it without being asked")
+        self._keep(outcome)
+        return outcome
+
+    def abandon(self) -> None:
+        """Leave no trace of it."""
+        self._writer.abandon()

@@ -1,0 +1,231 @@
+"""The main job, end to end: one cohort over DIMSE, over the web and from media, on real files, on this machine only."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicomlab.archive.archive import Archive
+from dicomlab.errors import DicomlabError
+from dicomlab.media.media_set import MediaSet
+from dicomlab.model.cohort import Cohort
+from dicomlab.model.columns import Level
+from dicomlab.model.report import Report
+from dicomlab.model.trace import Trace, trace
+from dicomlab.part10.files import Parcel, parcels
+from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from dicomlab.part10.transcode import UNCOMPRESSED, transcode
+from dicomlab.samples import left_out, real_files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Say = Callable[[str], None]
+
+NOT_FOR_THE_WEB = frozenset({IMPLICIT_LE, EXPLICIT_BE})
+"""Transfer syntaxes that web services shall not use (PS3.18 §8.7.3)."""
+
+LEVELS: tuple[Level, ...] = ("study", "series", "instance")
+
+
+class DemoFailed(DicomlabError):
+    """Something in the demo is not as it should be."""
+
+
+def run(say: Say) -> None:
+    """Do the main job and tell it, line by line, to `say`.
+
+    Raises
+    ------
+    DemoFailed
+        Two paths disagree, or something got lost: the demo checks everything that it tells.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dicomlab-demo-") as scratch, Archive() as archive:
+        sources = _step_archive(archive, say)
+        _step_store(archive, list(sources.values()), say)
+        cohort = _step_find(archive, say)
+        pulled = _step_retrieve(archive, cohort, sources, Path(scratch), say)
+        _step_media(pulled, cohort, Path(scratch), say)
+    say(f"\nDone in {time.monotonic() - started:.1f} s. Nothing left this machine.")
+
+
+def _step_archive(archive: Archive, say: Say) -> dict[str, Parcel]:
+    say("1 · An archive, here in this process")
+    archive.node.fictional = archive.web.fictional = True  # the samples hold no real person
+    say(f"    DIMSE     {archive.node.address}")
+    say(f"    DICOMweb  {archive.web}")
+    sources = {p.meta.sop_instance_uid: p for p in parcels(real_files()) if isinstance(p, Parcel)}
+    _check(len(sources) == len(real_files()), "a sample file is no whole DICOM file")
+    return sources
+
+
+def _step_store(archive: Archive, sources: list[Parcel], say: Say) -> None:
+    syntaxes = Counter(_name(p.meta.transfer_syntax_uid) for p in sources)
+    say(f"\n2 · {len(sources)} real DICOM files that come with pydicom ({len(left_out())} left out: see the manifest)")
+    for name, count in syntaxes.most_common():
+        say(f"    {count:3}  {name}")
+    with _timed(say) as tell:
+        report = archive.node.store(sources, progress=False)
+        _whole(report)
+        tell("C-STORE", f"{report.count('done')} instances, {report.octets:,} octets")
+    allowed = [p for p in sources if p.meta.transfer_syntax_uid not in NOT_FOR_THE_WEB]
+    with _timed(say) as tell:
+        report = archive.web.store(allowed, progress=False)
+        _whole(report)
+        barred = len(sources) - len(allowed)
+        tell("STOW-RS", f"{report.count('done')} instances again ({barred} are in syntaxes that PS3.18 §8.7.3 bars)")
+    _check(len(archive) == len(sources), "the archive holds another number of instances than were sent")
+
+
+def _step_find(archive: Archive, say: Say) -> Cohort:
+    say("\n3 · The same question on two paths")
+    answers: dict[str, list[DataFrame]] = {}
+    for name, path in (("C-FIND", archive.node), ("QIDO-RS", archive.web)):
+        with _timed(say) as tell:
+            answers[name] = [path.find(level, progress=False).to_dataframe() for level in LEVELS]
+            rows = ", ".join(f"{len(f)} {level}" for level, f in zip(LEVELS, answers[name], strict=True))
+            tell(name, f"{rows} rows")
+    for level, over_dimse, over_web in zip(LEVELS, *answers.values(), strict=True):
+        _check_equal(f"the {level} tables over DIMSE and over the web", over_dimse, over_web)
+    say("    equal: values and dtypes, at every level\n")
+    studies = archive.node.find("study", progress=False)
+    columns = ["PatientID", "PatientName", "StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances"]
+    shown = Cohort(studies.to_dataframe()[columns], level="study", source=archive.node)
+    for line in repr(shown).splitlines():
+        say(f"    {line}")
+    return studies
+
+
+def _step_retrieve(archive: Archive, cohort: Cohort, sources: dict[str, Parcel], scratch: Path, say: Say) -> MediaSet:
+    say("\n4 · The cohort, retrieved three ways")
+    sent = {uid: _digest(parcel) for uid, parcel in sources.items()}
+    over_web = archive.web.find("study", progress=False)
+    ways: list[tuple[str, Callable[[], Report]]] = [
+        ("C-GET", lambda: cohort.retrieve(scratch / "get", method="get", verify="sha256", progress=False)),
+        ("C-MOVE", lambda: cohort.retrieve(scratch / "move", method="move", verify="sha256", progress=False)),
+        ("WADO-RS", lambda: over_web.retrieve(scratch / "wado", verify="sha256", progress=False)),
+    ]
+    media: MediaSet | None = None
+    for name, pull in ways:
+        with _timed(say) as tell, trace() as wire:
+            report = pull()
+            _whole(report)
+            _check({o.sop_instance_uid for o in report} == set(sources), f"{name} brought other instances")
+            same = sum(sent[o.sop_instance_uid] == o.sha256 for o in report)
+            others = [o.sop_instance_uid for o in report if sent[o.sop_instance_uid] != o.sha256]
+            tell(name, f"{same} of {len(report)} with identical octets; {_wire(wire)}")
+            _check_rewritten(name, others, report, sources, say)
+        arrived: MediaSet = report.media
+        _check(len(arrived.instances) == len(sources), f"{name}: the folder holds another number of instances")
+        media = media or arrived
+    assert media is not None
+    media.fictional = True
+    return media
+
+
+def _check_rewritten(name: str, uids: list[str], report: Report, sources: dict[str, Parcel], say: Say) -> None:
+    """What arrived with other octets must say the same in Explicit VR LE, and must have had a reason."""
+    where = {o.sop_instance_uid: o for o in report}
+    reasons: Counter[str] = Counter()
+    for uid in uids:
+        source = sources[uid]
+        _check(name == "WADO-RS" and source.meta.transfer_syntax_uid in NOT_FOR_THE_WEB, f"{name}: {uid} was changed")
+        assert report.folder is not None
+        arrived = next(parcels(report.folder / where[uid].path))
+        if not isinstance(arrived, Parcel):
+            raise DemoFailed(f"{name}: {arrived.name}: {arrived.reason}")
+        _check(_explicit(arrived) == _explicit(source), f"{name}: {uid} says something else in Explicit VR LE")
+        reasons[_name(source.meta.transfer_syntax_uid)] += 1
+    for syntax, count in reasons.items():
+        say(f"             {count} in {syntax}, which the web may not carry: equal data sets in Explicit VR LE")
+
+
+def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: Say) -> None:
+    say("\n5 · The same tables from files")
+    with _timed(say) as tell:
+        for level in LEVELS:
+            over_dimse = cohort if level == "study" else getattr(cohort, _PLURAL[level])()
+            _check_equal(
+                f"the {level} tables from files and over DIMSE",
+                pulled.find(level, progress=False).to_dataframe(),
+                over_dimse.to_dataframe(),
+            )
+        tell("MediaSet", f"{len(pulled.instances)} files indexed, equal to C-FIND's tables")
+    with _timed(say) as tell:
+        report = pulled.write(scratch / "disc", progress=False)
+        _whole(report)
+        disc: MediaSet = report.media
+        disc.fictional = True
+        checked = disc.verify()
+        _check(bool(checked), f"the File-set that was written is not consistent: {checked}")
+        tell("File-set", f"{report.count('done')} files and a DICOMDIR written; each record agrees with its file")
+    for level in LEVELS:
+        first, second = (m.find(level, progress=False).to_dataframe() for m in (pulled, disc))
+        _check_equal(f"the {level} tables of the folder and of the File-set", first, second)
+    say("    read back: equal")
+
+
+_PLURAL = {"series": "series", "instance": "instances"}
+
+
+def _check(true: bool, otherwise: str) -> None:
+    if not true:
+        raise DemoFailed(otherwise)
+
+
+def _check_equal(what: str, first: DataFrame, second: DataFrame) -> None:
+    from pandas.testing import assert_frame_equal
+
+    try:
+        assert_frame_equal(first, second)
+    except AssertionError as error:
+        raise DemoFailed(f"{what} differ: {error}") from error
+
+
+def _whole(report: Report) -> None:
+    if report.complete and not report.failures:
+        return
+    reasons = "; ".join(f"{o.sop_instance_uid}: {o.status}" for o in report.failures[:3])
+    raise DemoFailed(f"{report.title}: {report.note}: {reasons}")
+
+
+def _digest(parcel: Parcel) -> str:
+    with parcel.dataset() as octets:
+        return hashlib.sha256(octets).hexdigest()
+
+
+def _explicit(parcel: Parcel) -> bytes:
+    """The data set in Explicit VR LE, every sequence written the same way, whatever it was sent as."""
+    source = parcel.meta.transfer_syntax_uid
+    _check(source in UNCOMPRESSED, f"{parcel.name} is compressed and must not have been changed")
+    with parcel.dataset() as octets:
+        implicit = transcode(octets, source, IMPLICIT_LE)
+    return transcode(implicit, IMPLICIT_LE, EXPLICIT_LE)
+
+
+def _name(transfer_syntax_uid: str) -> str:
+    from pydicom.uid import UID
+
+    return UID(transfer_syntax_uid).name
+
+
+def _wire(wire: Trace) -> str:
+    counts = ", ".join(f"{count} {kind}" for kind, count in wire.counts().most_common(3))
+    return f"{wire.octets:,} octets on the wire ({counts})"
+
+
+@contextmanager
+def _timed(say: Say) -> Iterator[Callable[[str, str], None]]:
+    started = time.monotonic()
+
+    def tell(name: str, what: str) -> None:
+        say(f"    {name:<8} {what}   [{time.monotonic() - started:.2f} s]")
+
+    yield tell

@@ -1,0 +1,294 @@
+"""An association: messages over a connection, either end of it. One blocking thread reads; any thread may cancel.
+
+Source
+------
+PS3.7 §6 (messages), §9.3 (DIMSE-C); PS3.8 §7 (association services).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from dicomlab.dimse import pdu
+from dicomlab.dimse.command import MAX_COMMAND, Command, decode_command, encode_command
+from dicomlab.dimse.connection import MAX_PDU, Connection, release_views
+from dicomlab.dimse.identifier import MAX_IDENTIFIER
+from dicomlab.dimse.items import Role, UserInformation
+from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.state import Event, State
+from dicomlab.errors import CommunicationError, RemoteProtocolError
+from dicomlab.model.trace import Channel
+
+CANCEL_GRACE_S = 3.0
+"""How long a peer may take to end what was cancelled before it is aborted."""
+_GATHER = 60
+"""Buffers in one system call."""
+
+
+class Context(NamedTuple):
+    """An accepted presentation context. ``scp`` says whether the requestor plays the SCP role in it too."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntax: str
+    scp: bool = False
+
+
+class Message(NamedTuple):
+    """The command set of a message, and the context that it came on; its data set is read from the association."""
+
+    context: Context
+    command: Command
+
+
+class Association(Connection):
+    """One end of an association: messages over a connection. Parameters are those of :class:`Connection`."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        channel: Channel,
+        *,
+        endpoint: str,
+        requestor: bool,
+        timeout_s: float,
+        max_pdu: int = MAX_PDU,
+    ) -> None:
+        super().__init__(sock, channel, endpoint=endpoint, requestor=requestor, timeout_s=timeout_s, max_pdu=max_pdu)
+        self.contexts: Mapping[int, Context] = {}
+        self.peer = UserInformation()
+        self._values: Iterator[pdu.PDV] = iter(())
+        self._unread: Context | None = None
+        self._cancel: tuple[int, int] | None = None
+        self._timer: threading.Timer | None = None
+        self._message_id = 0
+
+    def next_message_id(self) -> int:
+        """A Message ID that no unanswered request of this association has."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def context_for(
+        self, abstract_syntax: str, transfer_syntax: str | None = None, *, scp: bool = False
+    ) -> Context | None:
+        """The first accepted context for a service, if there is one."""
+        for context in self.contexts.values():
+            fits = context.abstract_syntax == abstract_syntax and (context.scp or not scp)
+            if fits and transfer_syntax in (None, context.transfer_syntax):
+                return context
+        return None
+
+    # --- receiving -------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout_s: float | None = None) -> Message | None:
+        """Wait for the next message and read its command set; None once the peer has released.
+
+        What is unread of the data set before it is passed over.
+
+        Raises
+        ------
+        Interrupted
+            Aborted, connection lost, or nothing came for the timeout.
+        RemoteProtocolError
+            The peer broke the standard; it was told so by A-ABORT.
+
+        """
+        for _ in self.fragments():
+            pass
+        parts = bytearray()
+        while True:
+            pdv = self._next_value(timeout_s)
+            if pdv is None:
+                return None
+            context = self.contexts.get(pdv.context_id)
+            if context is None:
+                raise self.broken(f"a message on context {pdv.context_id}, which was not accepted", "PS3.8 §9.3.5.1")
+            if not pdv.control & pdu.COMMAND:
+                raise self.broken("a data set where a command set must come", "PS3.8 §E.2")
+            parts += pdv.fragment
+            if len(parts) > MAX_COMMAND:
+                raise self.broken(f"a command set beyond {MAX_COMMAND} octets", "PS3.7 §6.3.1")
+            if pdv.control & pdu.LAST:
+                break
+        try:
+            command = decode_command(parts)
+        except RemoteProtocolError as error:
+            self.abort(provider_reason=0)
+            raise error
+        self._unread = context if command.has_data else None
+        return Message(context, command)
+
+    def fragments(self) -> Iterator[Octets]:
+        """Give the data set of the message just received as it comes; a fragment lives until the next one."""
+        while self._unread is not None:
+            pdv = self._next_value(None)
+            if pdv is None:
+                raise self.interrupted("released the association in the middle of a message")
+            if pdv.control & pdu.COMMAND or pdv.context_id != self._unread.id:
+                raise self.broken("a data set goes on as something else", "PS3.7 §6.3.1")
+            if pdv.control & pdu.LAST:
+                self._unread = None
+            yield pdv.fragment
+
+    def data(self) -> bytes:
+        """Read the whole data set of the message just received: an Identifier, at most 8 MiB."""
+        parts = bytearray()
+        for fragment in self.fragments():
+            parts += fragment
+            if len(parts) > MAX_IDENTIFIER:
+                raise self.broken(f"an Identifier beyond {MAX_IDENTIFIER} octets", "PS3.4 §C.2.2")
+        return bytes(parts)
+
+    def _next_value(self, timeout_s: float | None) -> pdu.PDV | None:
+        """The next presentation data value; None once the peer has released."""
+        while True:
+            try:
+                value = next(self._values, None)
+            except RemoteProtocolError as error:
+                self.abort(provider_reason=6)
+                raise error
+            if value is not None:
+                return value
+            octets = self.read_pdu(timeout_s)
+            if octets[0] == pdu.P_DATA_TF:
+                self._values = pdu.values(octets)
+            elif octets[0] == pdu.RELEASE_RQ:
+                self.step(Event.RELEASE_RESPONSE)
+                self._transmit(pdu.encode(pdu.ReleaseReply()))
+                self.close()
+                return None
+            else:
+                raise self._unexpected(octets)
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, context: Context, command: Command, data: Octets | None = None) -> None:
+        """Send one message. `data` may be a view into a memory map; nothing of it is copied.
+
+        Raises
+        ------
+        Interrupted
+            The connection broke off, or the peer took nothing for the timeout.
+
+        """
+        if self.state is State.IDLE:
+            raise self.interrupted("the association has ended")
+        self.step(Event.DATA_REQUEST)
+        with self._lock:
+            self._send_message(context.id, encode_command(command), data)
+        self._flush_cancel()
+
+    def _send_message(self, context_id: int, command: bytes, data: Octets | None) -> None:
+        room = (self.peer.max_pdu or MAX_PDU) - pdu.DATA_OVERHEAD
+        if room < 1:
+            raise self.broken(f"a maximum PDU length of {self.peer.max_pdu} leaves no room", "PS3.8 §D.1.1")
+        batch: list[Octets] = []
+        try:
+            for part, kind in ((command, pdu.COMMAND), (data, 0)):
+                if part is None:
+                    continue
+                at, size = 0, len(part)
+                while at < size or at == 0:
+                    end = min(at + room, size)
+                    last = pdu.LAST if end == size else 0
+                    batch += (pdu.data_header(context_id, kind | last, end - at), memoryview(part)[at:end])
+                    at = end or 1
+                    if len(batch) >= _GATHER:
+                        self._transmit(*batch)
+                        release_views(batch)
+            self._transmit(*batch)
+        finally:
+            release_views(batch)
+
+    def answer(
+        self, name: str, message_id: int, on_cancel: Callable[[], None] | None = None, timeout_s: float | None = None
+    ) -> Message:
+        """Wait for the response `name` to our request `message_id`.
+
+        With `on_cancel`, a C-CANCEL-RQ that comes before it is passed on (we perform an operation meanwhile).
+
+        Raises
+        ------
+        Interrupted, RemoteProtocolError
+            As for :meth:`receive`; another message, or the answer to another request.
+
+        """
+        while True:
+            message = self.receive(timeout_s)
+            if message is None:
+                raise self.interrupted(f"released the association where a {name} was due")
+            command = message.command
+            if on_cancel is not None and command.name == "C-CANCEL-RQ":
+                on_cancel()
+                continue
+            if command.name != name or command.number("MessageIDBeingRespondedTo") != message_id:
+                number = command.number("MessageIDBeingRespondedTo")
+                raise self.broken(f"{command.name} ({number}) where {name} ({message_id}) was due", "PS3.7 §9.3")
+            return message
+
+    def request(self, context: Context, name: str, data: Octets | None = None, **fields: int | str) -> int:
+        """Send a request with the next Message ID, and give that ID."""
+        number = self.next_message_id()
+        sop_class = {} if name == "C-CANCEL-RQ" else {"AffectedSOPClassUID": context.abstract_syntax}
+        values: dict[str, int | str] = {**sop_class, "MessageID": number, **fields}
+        self.send(context, Command.of(name, data=data is not None, **values), data)
+        return number
+
+    def cancel(self, context: Context, message_id: int, grace_s: float = CANCEL_GRACE_S) -> None:
+        """Ask to end an operation, from any thread or a signal handler; abort if it does not end in time.
+
+        Never waits: where a message is just being sent, its sender sends the C-CANCEL-RQ after it.
+
+        Source
+        ------
+        PS3.7 §9.3.2.3 (C-CANCEL-FIND-RQ), §9.3.3.3, §9.3.4.3.
+
+        """
+        if self._timer is not None or self.state is not State.DATA_TRANSFER:
+            return
+        self._cancel = (context.id, message_id)
+        self._timer = threading.Timer(grace_s, self.shut)
+        self._timer.daemon = True
+        self._timer.start()
+        with suppress(CommunicationError):  # whoever reads will meet it
+            self._flush_cancel()
+
+    def cancel_ended(self) -> None:
+        """What was cancelled has ended in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._cancel = None
+
+    def _flush_cancel(self) -> None:
+        while self._cancel is not None and self._lock.acquire(blocking=False):
+            try:
+                asked, self._cancel = self._cancel, None
+                if asked is not None and self.state is State.DATA_TRANSFER:
+                    command = Command.of("C-CANCEL-RQ", MessageIDBeingRespondedTo=asked[1])
+                    self._send_message(asked[0], encode_command(command), None)
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self.cancel_ended()
+        super().close()
+
+
+def accepted(
+    proposed: Sequence[pdu.ProposedContext], answered: Sequence[pdu.AnsweredContext], roles: Sequence[Role]
+) -> dict[int, Context]:
+    """The contexts that both ends may use, by ID (PS3.8 §9.3.3.2, PS3.7 §D.3.3.4)."""
+    asked = {one.id: one for one in proposed}
+    scp = {role.sop_class_uid for role in roles if role.scp}
+    return {
+        one.id: Context(
+            one.id, asked[one.id].abstract_syntax, one.transfer_syntax, asked[one.id].abstract_syntax in scp
+        )
+        for one in answered
+        if one.result == 0 and one.id in asked and one.transfer_syntax in asked[one.id].transfer_syntaxes
+    }

@@ -1,0 +1,231 @@
+"""Command sets: what a DIMSE message asks or answers, octets to values and back. No I/O.
+
+Source
+------
+PS3.7 §6.3.1 (structure: Implicit VR Little Endian), §9.3 and §10.3 (messages), Annex E (dictionary).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from struct import Struct
+
+from dicomlab.dimse.pdu import Octets
+from dicomlab.errors import LocalProtocolError, RemoteProtocolError
+
+_SECTION = "PS3.7 §6.3.1"
+MAX_COMMAND = 64 << 10
+"""Octets of a command set beyond which it is called broken."""
+
+NO_DATA_SET = 0x0101
+RESPONSE = 0x8000
+"""The bit of the Command Field that tells a response from its request."""
+
+Value = int | str | tuple[int, ...]
+
+_MESSAGES = {
+    0x0001: "C-STORE",
+    0x0010: "C-GET",
+    0x0020: "C-FIND",
+    0x0021: "C-MOVE",
+    0x0030: "C-ECHO",
+    0x0100: "N-EVENT-REPORT",
+    0x0110: "N-GET",
+    0x0120: "N-SET",
+    0x0130: "N-ACTION",
+    0x0140: "N-CREATE",
+    0x0150: "N-DELETE",
+}
+COMMAND_FIELDS = {
+    **{f"{name}-RQ": code for code, name in _MESSAGES.items()},
+    **{f"{name}-RSP": code | RESPONSE for code, name in _MESSAGES.items()},
+    "C-CANCEL-RQ": 0x0FFF,
+}
+"""The Command Field (0000,0100) of each message (PS3.7 Table E.1-1)."""
+_NAMES = {code: name for name, code in COMMAND_FIELDS.items()}
+
+_FIELDS: dict[int, tuple[str, str]] = {
+    0x0000: ("CommandGroupLength", "UL"),
+    0x0002: ("AffectedSOPClassUID", "UI"),
+    0x0003: ("RequestedSOPClassUID", "UI"),
+    0x0100: ("CommandField", "US"),
+    0x0110: ("MessageID", "US"),
+    0x0120: ("MessageIDBeingRespondedTo", "US"),
+    0x0600: ("MoveDestination", "AE"),
+    0x0700: ("Priority", "US"),
+    0x0800: ("CommandDataSetType", "US"),
+    0x0900: ("Status", "US"),
+    0x0901: ("OffendingElement", "AT"),
+    0x0902: ("ErrorComment", "LO"),
+    0x0903: ("ErrorID", "US"),
+    0x1000: ("AffectedSOPInstanceUID", "UI"),
+    0x1001: ("RequestedSOPInstanceUID", "UI"),
+    0x1002: ("EventTypeID", "US"),
+    0x1005: ("AttributeIdentifierList", "AT"),
+    0x1008: ("ActionTypeID", "US"),
+    0x1020: ("NumberOfRemainingSuboperations", "US"),
+    0x1021: ("NumberOfCompletedSuboperations", "US"),
+    0x1022: ("NumberOfFailedSuboperations", "US"),
+    0x1023: ("NumberOfWarningSuboperations", "US"),
+    0x1030: ("MoveOriginatorApplicationEntityTitle", "AE"),
+    0x1031: ("MoveOriginatorMessageID", "US"),
+}
+_ELEMENTS = {keyword: (element, vr) for element, (keyword, vr) in _FIELDS.items()}
+_ELEMENT = Struct("<HHL")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command set: the values of group 0000 by keyword."""
+
+    fields: Mapping[str, Value]
+
+    @classmethod
+    def of(cls, name: str, *, data: bool = False, **fields: Value) -> Command:
+        """Make one: ``Command.of("C-ECHO-RQ", MessageID=1, AffectedSOPClassUID=...)``; `data`: a data set follows."""
+        kind = 0x0000 if data else NO_DATA_SET
+        return cls({**fields, "CommandField": COMMAND_FIELDS[name], "CommandDataSetType": kind})
+
+    def response(self, status: int, *, data: bool = False, **fields: Value) -> Command:
+        """Answer this request: its SOP Class and message ID, the status, and what else is given."""
+        name = self.name.removesuffix("-RQ") + "-RSP"
+        uid = self.text("AffectedSOPClassUID") or self.text("RequestedSOPClassUID")
+        about: dict[str, Value] = {"AffectedSOPClassUID": uid} if uid else {}
+        return Command.of(
+            name, data=data, **about, MessageIDBeingRespondedTo=self.number("MessageID"), Status=status, **fields
+        )
+
+    @property
+    def code(self) -> int:
+        """The Command Field."""
+        return self.number("CommandField")
+
+    @property
+    def name(self) -> str:
+        """The message in the standard's words: ``C-FIND-RQ``; a number where nobody knows it."""
+        return _NAMES.get(self.code, f"{self.code:04X}H")
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a data set follows."""
+        return self.number("CommandDataSetType") != NO_DATA_SET
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.code & RESPONSE)
+
+    @property
+    def status(self) -> int:
+        """The Status of a response."""
+        return self.number("Status")
+
+    def number(self, keyword: str, default: int = 0) -> int:
+        """The value of a numeric field."""
+        value = self.fields.get(keyword, default)
+        return value if isinstance(value, int) else default
+
+    def text(self, keyword: str) -> str:
+        """The value of a text field, ``""`` where absent."""
+        value = self.fields.get(keyword, "")
+        return value if isinstance(value, str) else ""
+
+
+def encode_command(command: Command) -> bytes:
+    """Encode a command set, group length first.
+
+    Raises
+    ------
+    LocalProtocolError
+        A keyword that is no command element, or a value that its VR can't hold.
+
+    Source
+    ------
+    PS3.7 §6.3.1.
+
+    """
+    body = b""
+    for keyword, value in sorted(command.fields.items(), key=_by_element):
+        element, vr = _ELEMENTS[keyword]
+        if element:
+            octets = _encode(keyword, vr, value)
+            body += _ELEMENT.pack(0, element, len(octets)) + octets
+    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _by_element(item: tuple[str, Value]) -> int:
+    if item[0] not in _ELEMENTS:
+        raise LocalProtocolError(f"{item[0]} is no command element", section="PS3.7 §E.1")
+    return _ELEMENTS[item[0]][0]
+
+
+def _encode(keyword: str, vr: str, value: Value) -> bytes:
+    try:
+        if vr in ("US", "UL") and isinstance(value, int):
+            return value.to_bytes(2 if vr == "US" else 4, "little")
+        if vr == "AT" and isinstance(value, tuple):
+            return b"".join((tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") for tag in value)
+        if isinstance(value, str) and vr not in ("US", "UL", "AT"):
+            octets = value.encode("ascii", "replace" if vr == "LO" else "strict")[: 64 if vr != "AE" else 16]
+            return octets + (b"\0" if vr == "UI" else b" ") * (len(octets) % 2)
+    except (OverflowError, UnicodeError) as error:
+        raise LocalProtocolError(f"{keyword} ({vr}) can't be {value!r}", section=_SECTION) from error
+    raise LocalProtocolError(f"{keyword} ({vr}) can't be {value!r}", section=_SECTION)
+
+
+def decode_command(octets: Octets) -> Command:
+    """Decode a whole command set.
+
+    Elements that nobody knows are passed over (retired ones still travel); the group length is not trusted.
+
+    Raises
+    ------
+    RemoteProtocolError
+        Cut short, an element of another group, a number of the wrong size, or no Command Field, Message ID, Command
+        Data Set Type or (in a response) Status.
+
+    Source
+    ------
+    PS3.7 §6.3.1, Annex E.1.
+
+    """
+    if len(octets) > MAX_COMMAND:
+        raise RemoteProtocolError(f"a command set of {len(octets)} octets", section=_SECTION, offset=MAX_COMMAND)
+    fields: dict[str, Value] = {}
+    at = 0
+    while at < len(octets):
+        if at + 8 > len(octets):
+            raise RemoteProtocolError("cut inside the header of a command element", section=_SECTION, offset=at)
+        group, element, length = _ELEMENT.unpack_from(octets, at)
+        end = at + 8 + length
+        if group != 0 or end > len(octets):
+            what = f"({group:04X},{element:04X})"
+            why = "is cut" if group == 0 else "has no place in a command set"
+            raise RemoteProtocolError(f"{what} {why}", section=_SECTION, offset=at)
+        if element in _FIELDS:
+            keyword, vr = _FIELDS[element]
+            fields[keyword] = _decode(vr, bytes(octets[at + 8 : end]), at)
+        at = end
+    command = Command(fields)
+    required = ["CommandField", "CommandDataSetType"]
+    cancel = command.code == COMMAND_FIELDS["C-CANCEL-RQ"]
+    required += ["MessageIDBeingRespondedTo"] if command.is_response or cancel else ["MessageID"]
+    required += ["Status"] if command.is_response else []
+    for keyword in required:
+        if keyword not in fields:
+            raise RemoteProtocolError(f"no {keyword} in a command set", section="PS3.7 §E.1", offset=at)
+    return command
+
+
+def _decode(vr: str, octets: bytes, at: int) -> Value:
+    if vr in ("US", "UL"):
+        if len(octets) != (2 if vr == "US" else 4):
+            raise RemoteProtocolError(f"a {vr} of {len(octets)} octets", section=_SECTION, offset=at)
+        return int.from_bytes(octets, "little")
+    if vr == "AT":
+        if len(octets) % 4:
+            raise RemoteProtocolError(f"an AT of {len(octets)} octets", section=_SECTION, offset=at)
+        words = [int.from_bytes(octets[i : i + 2], "little") for i in range(0, len(octets), 2)]
+        return tuple(high << 16 | low for high, low in zip(words[::2], words[1::2], strict=True))
+    return octets.decode("latin-1").strip(" \0")

@@ -1,0 +1,320 @@
+"""One TCP connection that speaks PDUs: its socket, its buffer, its deadlines, and where it is in the state table.
+
+Source
+------
+PS3.8 §9 (protocol over TCP/IP), §9.2 (state machine).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from dicomlab.dimse import pdu
+from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.state import PROVIDER_ABORTS, RECEIVED, Event, State, follow
+from dicomlab.errors import CommunicationError, Interrupted, LocalProtocolError, RemoteProtocolError
+from dicomlab.model.trace import Channel
+
+MAX_PDU = 131_072
+"""What we offer: nothing is gained beyond it, and some peers never send more."""
+BUFFER_OCTETS = 256 << 10
+_LINGER_S = 1.0
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Connection:
+    """One end of a connection, from the first octet of the association request to the last of its release.
+
+    Parameters
+    ----------
+    sock : socket
+        Connected.
+    channel : Channel
+        Where the trace taps.
+    endpoint : str
+        The other side, for messages.
+    requestor : bool
+        Whether this end asks for the association.
+    timeout_s : float
+        Longest time without progress.
+    max_pdu : int
+        Most octets of a P-DATA-TF PDU that we take, header left out.
+
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        channel: Channel,
+        *,
+        endpoint: str,
+        requestor: bool,
+        timeout_s: float,
+        max_pdu: int = MAX_PDU,
+    ) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.endpoint = endpoint
+        self.channel = channel
+        self.timeout_s = timeout_s
+        self.max_pdu = max_pdu
+        self.state = State.AWAITING_TRANSPORT if requestor else State.IDLE
+        self.received_octets = 0
+        self.last_activity = time.monotonic()
+        self.alive: Callable[[], float] | None = None
+        """Tells when something last moved that counts as progress of this association (C-MOVE sub-operations)."""
+        self._socket = sock
+        self._requestor = requestor
+        self._buffer = bytearray(max(BUFFER_OCTETS, max_pdu + pdu.HEADER_OCTETS))
+        self._start = self._end = 0
+        self._lock = threading.Lock()
+        self.step(Event.TRANSPORT_CONFIRMED if requestor else Event.TRANSPORT_INDICATION)
+
+    @property
+    def local_host(self) -> str:
+        """The address of the interface that leads to the peer."""
+        host: str = self._socket.getsockname()[0]
+        return host
+
+    def step(self, event: Event) -> str:
+        """Follow the state table; gives the action that the event causes."""
+        action, self.state = follow(self.state, event, requestor=self._requestor)
+        return action
+
+    # --- receiving -------------------------------------------------------------------------------------------------
+
+    def read_pdu(self, timeout_s: float | None = None) -> memoryview:
+        """Read one whole PDU, a view that lives until the next call; the state follows it.
+
+        One that may not come in this state is answered with A-ABORT and raised.
+        """
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        self._fill(pdu.HEADER_OCTETS, timeout_s)
+        try:
+            kind, length = pdu.decode_header(self._view(pdu.HEADER_OCTETS), self.max_pdu)
+        except RemoteProtocolError as error:
+            self.step(Event.INVALID_PDU)
+            self.abort(provider_reason=1)
+            raise error
+        size = pdu.HEADER_OCTETS + length
+        self._fill(size, timeout_s)
+        octets = self._view(size)
+        self._start += size
+        if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
+            us, peer = self.channel.parties
+            self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
+        self.channel.tap("received", octets)
+        if self.step(RECEIVED[kind]) in PROVIDER_ABORTS:
+            self.abort(provider_reason=2)
+            raise RemoteProtocolError(
+                f"{self.endpoint} sent an unexpected {pdu.PDU_NAMES[kind]}", section="PS3.8 Table 9-10", offset=0
+            )
+        return octets
+
+    def _view(self, size: int) -> memoryview:
+        return memoryview(self._buffer)[self._start : self._start + size]
+
+    def _fill(self, wanted: int, timeout_s: float) -> None:
+        """Have `wanted` octets in the buffer, before the deadline."""
+        deadline = time.monotonic() + timeout_s
+        if self._start + wanted > len(self._buffer):
+            rest = self._buffer[self._start : self._end]
+            if wanted > len(self._buffer):
+                self._buffer = bytearray(wanted)
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+        elif self._start == self._end:
+            self._start = self._end = 0
+        with memoryview(self._buffer) as view:
+            while self._end - self._start < wanted:
+                with view[self._end :] as free:
+                    self._end += self._read_some(free, deadline, timeout_s)
+
+    def _read_some(self, free: memoryview, deadline: float, timeout_s: float) -> int:
+        while True:
+            latest = self.alive() + timeout_s if self.alive is not None else 0.0
+            left = max(deadline, latest) - time.monotonic()
+            if left <= 0:
+                self.abort()
+                raise self.interrupted(f"nothing came for {timeout_s:g} s")
+            try:
+                self._socket.settimeout(left)
+                if _QUICKACK is not None:  # not sticky; without it each message waits 40 ms on peers that keep Nagle
+                    self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                count = self._socket.recv_into(free)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise self._lost(f"the connection broke off ({error.strerror or error})") from error
+            if count == 0:
+                raise self._lost("it closed the connection without releasing the association")
+            self.received_octets += count
+            self.last_activity = time.monotonic()
+            return count
+
+    def waiting(self) -> bool:
+        """Whether something has arrived that nobody has read yet; never waits."""
+        if self._end > self._start:
+            return True
+        try:
+            self._socket.settimeout(0)
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def send_pdu(self, value: pdu.PDU) -> None:
+        """Send one PDU that is no P-DATA-TF."""
+        self._transmit(pdu.encode(value))
+
+    def _transmit(self, *buffers: Octets) -> None:
+        """Hand whole PDUs to the socket: the one place where octets leave, and where sending is tapped."""
+        if self.channel.trace is not None:
+            whole = b"".join(buffers)
+            at = 0
+            while at < len(whole):  # one event for each PDU
+                end = at + pdu.HEADER_OCTETS + int.from_bytes(whole[at + 2 : at + 6], "big")
+                self.channel.tap("sent", whole[at:end])
+                at = end
+        views = [memoryview(one) for one in buffers if len(one)]
+        try:
+            while views:
+                self._socket.settimeout(self.timeout_s)
+                sent = self._socket.sendmsg(views) if hasattr(self._socket, "sendmsg") else self._socket.send(views[0])
+                self.last_activity = time.monotonic()
+                while views and sent >= len(views[0]):
+                    sent -= len(views.pop(0))
+                if sent:
+                    views[0] = views[0][sent:]
+        except TimeoutError as error:
+            raise self._lost(f"it took nothing for {self.timeout_s:g} s") from error
+        except OSError as error:
+            raise self._lost(f"the connection broke off ({error.strerror or error})") from error
+        finally:
+            release_views(views)
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """End in order (A-RELEASE). Whatever goes wrong, the connection is closed."""
+        with suppress(CommunicationError, RemoteProtocolError):  # it was over anyway
+            if self.state is State.DATA_TRANSFER:
+                self.step(Event.RELEASE_REQUEST)
+                self._transmit(pdu.encode(pdu.ReleaseRequest()))
+                self._awaitrelease_views()
+        self.close()
+
+    def _awaitrelease_views(self) -> None:
+        while self.state is not State.IDLE:  # data on its way is passed over (AR-6)
+            self.read_pdu(min(self.timeout_s, 5.0))
+            if self.state is State.COLLISION_REQUESTOR_LOCAL:
+                self._transmit(pdu.encode(pdu.ReleaseReply()))
+                self.step(Event.RELEASE_RESPONSE)
+
+    def abort(self, *, provider_reason: int | None = None) -> None:
+        """End at once (A-ABORT), as the service user or, with a reason, as the service provider."""
+        if self._socket.fileno() < 0:
+            return
+        source, reason = (0, 0) if provider_reason is None else (2, provider_reason)
+        with suppress(CommunicationError):
+            self._transmit(pdu.encode(pdu.Abort(source, reason)))
+        self.linger()
+        self.close()
+
+    def linger(self) -> None:
+        """Let the peer read our last word before the connection goes: unread octets of its own would reset it."""
+        deadline = time.monotonic() + _LINGER_S
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            scrap = bytearray(64 << 10)
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv_into(scrap):
+                    return
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self.state = State.IDLE
+        with suppress(OSError):
+            self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, GeneratorExit):
+            self.release()
+        else:
+            self.abort()
+
+    def shut(self) -> None:
+        """End the connection under the thread that reads it, from another one; never waits."""
+        if self._lock.acquire(blocking=False):
+            try:
+                with suppress(CommunicationError):
+                    self._transmit(pdu.encode(pdu.Abort()))
+            finally:
+                self._lock.release()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def _lost(self, what: str) -> Interrupted:
+        if self.state is not State.IDLE:
+            self.close()
+        return self.interrupted(what)
+
+    def interrupted(self, what: str) -> Interrupted:
+        """The error for a conversation that broke off, with how much of it there was."""
+        return Interrupted(f"{what}; {self.received_octets:,} octets had arrived", endpoint=self.endpoint)
+
+    def broken(self, what: str, section: str) -> RemoteProtocolError:
+        """Tell the peer by A-ABORT, and us by the error."""
+        self.abort(provider_reason=6)
+        return RemoteProtocolError(f"{self.endpoint} sent {what}", section=section)
+
+    def _unexpected(self, octets: memoryview) -> Exception:
+        """What an A-ABORT (or, never, anything else) in the middle of data transfer means."""
+        value = pdu.decode(octets)
+        self.close()
+        if isinstance(value, pdu.Abort):
+            return self.interrupted(f"the association was aborted {value.meaning}")
+        return LocalProtocolError(f"{pdu.PDU_NAMES[octets[0]]} passed the state table", section="PS3.8 Table 9-10")
+
+    def answer_to_request(self) -> pdu.AssociateAccept | pdu.AssociateReject:
+        """Read the answer to our A-ASSOCIATE-RQ.
+
+        Raises
+        ------
+        Interrupted
+            Aborted or closed instead.
+
+        """
+        value = pdu.decode(self.read_pdu())
+        if isinstance(value, pdu.Abort):
+            self.close()
+            raise self.interrupted(f"the association was aborted {value.meaning} before it was answered")
+        if not isinstance(value, pdu.AssociateAccept | pdu.AssociateReject):
+            raise self._unexpected(memoryview(pdu.encode(value)))
+        return value
+
+
+def release_views(buffers: list[Octets] | list[memoryview]) -> None:
+    """Let go of views, so that the memory map behind them can be closed even while an error is on its way."""
+    for one in buffers:
+        if isinstance(one, memoryview):
+            one.release()
+    buffers.clear()

@@ -1,0 +1,239 @@
+"""``Node``: a remote Application Entity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, overload
+
+from dicomlab.dimse import tables
+from dicomlab.dimse.byhand import Session
+from dicomlab.dimse.dissect import name_of
+from dicomlab.dimse.negotiation import Proposal, peer_of
+from dicomlab.dimse.retrieve import Method, deliver
+from dicomlab.dimse.search import Search
+from dicomlab.dimse.sending import send
+from dicomlab.errors import CommunicationError, RemoteProtocolError
+from dicomlab.model.address import AEAddress, OwnAE
+from dicomlab.model.path import Row, SearchPath, Verdict
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.protocols import Sink, Wanted
+from dicomlab.model.query import Query
+from dicomlab.model.report import Report
+from dicomlab.model.summary import Summarised, Summary
+from dicomlab.model.verification import Verification
+
+_SERVICES = {
+    "Verification": tables.VERIFICATION,
+    **{
+        f"{root} root C-{verb}": tables.MODELS[root, verb]
+        for root in ("patient", "study")
+        for verb in ("FIND", "GET", "MOVE")
+    },
+}
+
+
+class Node(SearchPath, Summarised):
+    """A remote AE: ``Node("PACS@10.0.0.5:104", me="LAB1:11112")``. Constructing one sends nothing.
+
+    Parameters
+    ----------
+    address : str
+        ``AET@host:port``; without a port, 104.
+    me : str
+        Our AE title, and the port on which a C-MOVE reaches us (which the peer must know): ``"LAB1:11112"``. Without
+        a port a free one is taken when one is needed.
+    timeout_s : float
+        Longest time without any progress, in seconds.
+    connect_timeout_s : float
+        Longest time for the TCP connection, in seconds.
+    max_pdu : int
+        Longest P-DATA-TF PDU that we take, in octets, 4096 to 16777216.
+
+    Raises
+    ------
+    UsageError
+        An address, an AE title or a number that can't be.
+
+    Source
+    ------
+    PS3.4 Annexes A to C, PS3.7, PS3.8.
+
+    """
+
+    def __init__(
+        self,
+        address: str | AEAddress,
+        me: str | OwnAE = "DICOMLAB",
+        *,
+        timeout_s: float = 30.0,
+        connect_timeout_s: float = 5.0,
+        max_pdu: int = 131_072,
+    ) -> None:
+        self._peer = peer_of(address, me, timeout_s, connect_timeout_s, max_pdu)
+        self.fictional = False
+
+    @property
+    def address(self) -> AEAddress:
+        """Who is asked."""
+        return self._peer.address
+
+    @property
+    def me(self) -> OwnAE:
+        """Who asks."""
+        return self._peer.me
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def verify(self) -> Verification:
+        """Ask whether it is there and what it offers (C-ECHO).
+
+        Returns
+        -------
+        Verification
+            Truthy if it answered the C-ECHO with Success; else what went wrong and what to do. Never raises for a
+            negative finding.
+
+        Source
+        ------
+        PS3.4 Annex A, PS3.7 §9.3.5.
+
+        """
+        started = time.monotonic()
+        facts = [("tried", f"C-ECHO as {self.me.ae_title}")]
+
+        def found(ok: bool, advice: str = "") -> Verification:
+            return Verification(ok, str(self.address), time.monotonic() - started, tuple(facts), advice)
+
+        try:
+            with self._peer.associate(
+                [Proposal(uid, tables.UNCOMPRESSED) for uid in _SERVICES.values()]
+            ) as association:
+                user = association.peer
+                facts.append(("implementation", user.implementation_version_name or "not named"))
+                facts.append(("implementation UID", user.implementation_class_uid))
+                facts.append(("max PDU", str(user.max_pdu) if user.max_pdu else "no limit"))
+                offered = [name for name, uid in _SERVICES.items() if association.context_for(uid) is not None]
+                facts.append(("offers", ", ".join(offered)))
+                context = association.context_for(tables.VERIFICATION)
+                if context is None:
+                    return found(ok=False, advice=f"it does not offer {name_of(tables.VERIFICATION)}")
+                number = association.request(context, "C-ECHO-RQ")
+                command = association.answer("C-ECHO-RSP", number).command
+                text = tables.status_text(command.status, "ECHO", command.text("ErrorComment"))
+                facts.append(("answered", text))
+                if command.status != tables.SUCCESS:
+                    return found(ok=False, advice=tables.advice(command.status))
+        except (CommunicationError, RemoteProtocolError) as error:
+            facts.append(("found", type(error).__name__))
+            return found(ok=False, advice=str(error))
+        return found(ok=True)
+
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+        roots: Sequence[Literal["patient", "study"]] = ("patient", "study") if query.level == "patient" else ("study",)
+        proposals = [Proposal(tables.MODELS[root, "FIND"], tables.UNCOMPRESSED) for root in roots]
+        with self._peer.associate(proposals) as association:
+            yield from Search(association, query, control).rows()
+
+    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, method: Method = "auto") -> None:
+        """Retrieve instances into `sink` as the peer sends them, undecoded.
+
+        Parameters
+        ----------
+        wanted : sequence of Wanted
+        sink : Sink
+            Where they arrive. With C-MOVE it is called from another thread, though from one at a time.
+        control : Control
+            Cancelling it sends a C-CANCEL; what has arrived stays.
+        method : str
+            ``"get"`` (on our own association), ``"move"`` (the peer associates with us, so it must know our AE title
+            and port) or ``"auto"``: C-GET where it is offered, else C-MOVE.
+
+        Raises
+        ------
+        UsageError
+            No such method.
+        Unreachable, Refused, Interrupted, RemoteProtocolError
+            The conversation did not take place, or not to its end; so did the sink (Interrupted, Refused).
+        ServiceError
+            The peer won't do any of it, as where it does not know us as a destination (A801H). An instance that the
+            peer failed to send is not raised but told to ``sink.failed``; a Success proves nothing, so compare.
+
+        Source
+        ------
+        PS3.4 §C.4.2, §C.4.3.
+
+        """
+        deliver(self._peer, wanted, sink, control, method)
+
+    @overload
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...
+    ) -> Report: ...  # fmt: skip
+    @overload
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
+    ) -> Operation[Report]: ...  # fmt: skip
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
+    ) -> Report | Operation[Report]:
+        """Send instances (C-STORE), as they lie.
+
+        Parameters
+        ----------
+        what : path, Dataset, Cohort, MediaSet, or an iterable of these
+        progress : bool or callable, optional
+            A bar, nothing, or a function that gets each ``Progress``.
+        background : bool, optional
+            Return an :class:`Operation` at once.
+
+        Returns
+        -------
+        Report
+            One row for each. What is no whole DICOM file, or what the peer takes in no transfer syntax, has failed,
+            with the reason, and stops nothing. After an interrupt the message in flight is finished and the rest is
+            marked as not sent.
+
+        Raises
+        ------
+        UsageError
+            `what` is none of these.
+        Unreachable, Refused
+            Nobody answers, or it takes none of it.
+        Interrupted, RemoteProtocolError
+            It broke off; ``error.partial`` is the report of what was stored.
+
+        Source
+        ------
+        PS3.4 Annex B.
+
+        """
+        work = Work("store", "instances", lambda control: send(self._peer, what, control), progress=progress)
+        return work.carry_out(background=background)
+
+    def associate(self, contexts: Iterable[str | tuple[str, Sequence[str]]] | None = None) -> Session:
+        """Establish an association by hand: ``with node.associate() as s: s.request("C-ECHO")``.
+
+        Parameters
+        ----------
+        contexts : iterable, optional
+            SOP Classes as UIDs or PS3.6 keywords, or pairs of one and its transfer syntaxes. None: Verification,
+            query, and the common Storage classes.
+
+        Raises
+        ------
+        UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
+            As for every verb.
+
+        """
+        return Session(self._peer, contexts)
+
+    def _summary_(self) -> Summary:
+        facts = (
+            ("address", str(self.address)),
+            ("me", str(self.me)),
+            ("timeout", f"{self._peer.timeout_s:g} s"),
+            ("max PDU", str(self._peer.max_pdu)),
+        )
+        return Summary(f"Node {self.address.ae_title}", facts)

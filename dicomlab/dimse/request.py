@@ -1,0 +1,165 @@
+"""What the Identifier of a request asks of us: a query, or the instances to be retrieved. No I/O.
+
+Source
+------
+PS3.4 §C.4.1.2, §C.4.1.3 (C-FIND SCP, hierarchical search), §C.4.2.2.1, §C.4.3.2 (C-MOVE and C-GET SCP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicomlab.dimse.identifier import (
+    CHARACTER_SET,
+    LEVEL_WORDS,
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    Tree,
+    keys_of,
+)
+from dicomlab.dimse.pdu import Octets
+from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
+from dicomlab.model.columns import LEVELS, UNIQUE_KEY, Column, Level, column
+from dicomlab.model.query import Query
+
+DOES_NOT_MATCH = 0xA900
+"""Identifier does not match SOP Class (PS3.4 Table C.4-1)."""
+_TIMEZONE = 0x00080201
+_LEVEL_OF_WORD = {word: level for level, word in LEVEL_WORDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """A C-FIND: the query, what its answers must show, and whether keys were passed over."""
+
+    query: Query
+    asked: tuple[Column, ...]
+    ignored: bool
+
+    def answer(self, values: Tree, ae_title: str) -> Tree:
+        """The Identifier of one pending response: every key that was asked, empty where there is no value.
+
+        Source
+        ------
+        PS3.4 §C.4.1.1.3.2.
+
+        """
+        answer: Tree = {
+            QUERY_RETRIEVE_LEVEL: ("CS", [LEVEL_WORDS[self.query.level]]),
+            RETRIEVE_AE_TITLE: ("AE", [ae_title]),
+        }
+        for one in self.asked:
+            empty = ("SQ" if len(one.path) > 1 else one.vr, list[object]())
+            answer[one.tag] = values.get(one.tag, empty)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRequest:
+    """A C-GET or C-MOVE: the unique keys at its level, and those above it, which must agree."""
+
+    level: Level
+    uids: tuple[str, ...]
+    above: tuple[tuple[Level, str], ...]
+
+
+def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
+    """Read the Identifier of a C-FIND request.
+
+    Parameters
+    ----------
+    octets : bytes
+    transfer_syntax : str
+    root : str
+        ``"patient"`` or ``"study"``: the uppermost level of the information model.
+
+    Raises
+    ------
+    ServiceError
+        A900H: no such level, a unique key of an upper level is missing, or a value that can't be matched.
+
+    Source
+    ------
+    PS3.4 §C.4.1.2.1, §C.4.1.3.1.1.
+
+    """
+    level, values, unknown = _read(octets, transfer_syntax, root)
+    _require_upper_keys(level, values, root)
+    known = {one: text for one, text in values.items() if _within(one, level)}
+    try:
+        matching: dict[str | int, object] = {one.name: _value(text) for one, text in known.items()}
+        query = Query.of(level, matching)
+    except UsageError as error:
+        raise ServiceError(str(error), status=DOES_NOT_MATCH) from error
+    return FindRequest(query, tuple(known), unknown or len(known) < len(values))
+
+
+def read_retrieve(octets: Octets, transfer_syntax: str, root: Level) -> RetrieveRequest:
+    """Read the Identifier of a C-GET or C-MOVE request.
+
+    Raises
+    ------
+    ServiceError
+        A900H: no such level, or a unique key is missing.
+
+    Source
+    ------
+    PS3.4 §C.4.2.2.1, §C.4.3.2.1 (the unique key of the level may be a list of UIDs).
+
+    """
+    level, values, _ = _read(octets, transfer_syntax, root)
+    _require_upper_keys(level, values, root)
+    texts = {one.name: text for one, text in values.items()}
+    uids = tuple(uid for uid in texts.get(UNIQUE_KEY[level], "").split("\\") if uid)
+    if not uids:
+        raise ServiceError(f"{UNIQUE_KEY[level]} is missing", status=DOES_NOT_MATCH)
+    above = tuple((one, texts[UNIQUE_KEY[one]]) for one in _upper(level, root))
+    return RetrieveRequest(level, uids, above)
+
+
+def _read(octets: Octets, transfer_syntax: str, root: Level) -> tuple[Level, dict[Column, str], bool]:
+    """Level, values by column, and whether there were keys that nobody knows."""
+    try:
+        keys = keys_of(octets, transfer_syntax)
+    except RemoteProtocolError as error:
+        raise ServiceError(f"the Identifier can't be read: {error}", status=DOES_NOT_MATCH) from error
+    word = next((text for path, text in keys if path == (QUERY_RETRIEVE_LEVEL,)), "")
+    level = _LEVEL_OF_WORD.get(word.strip())
+    if level is None or LEVELS.index(level) < LEVELS.index(root):
+        raise ServiceError(f"no Query/Retrieve Level {word[:16]!r} in this model", status=DOES_NOT_MATCH)
+    values: dict[Column, str] = {}
+    unknown = False
+    for path, text in keys:
+        if path[0] in (CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, _TIMEZONE) or not path[-1] & 0xFFFF:
+            continue
+        if any((tag >> 16) % 2 for tag in path):
+            unknown = True
+            continue
+        try:
+            values[column(".".join(f"{tag:08X}" for tag in path))] = text
+        except UsageError:
+            unknown = True
+    return level, values, unknown
+
+
+def _upper(level: Level, root: Level) -> Sequence[Level]:
+    return LEVELS[LEVELS.index(root) : LEVELS.index(level)]
+
+
+def _require_upper_keys(level: Level, values: dict[Column, str], root: Level) -> None:
+    texts = {one.name: text for one, text in values.items()}
+    for one in _upper(level, root):
+        text = texts.get(UNIQUE_KEY[one], "")
+        if not text or "\\" in text or "*" in text or "?" in text:
+            raise ServiceError(f"{UNIQUE_KEY[one]} must have one value at this level", status=DOES_NOT_MATCH)
+
+
+def _within(one: Column, level: Level) -> bool:
+    return one.level is None or LEVELS.index(one.level) <= LEVELS.index(level)
+
+
+def _value(text: str) -> object:
+    if not text:
+        return None
+    return [value for value in text.split("\\") if value] if "\\" in text else text

@@ -1,0 +1,1 @@
+"""Basic File Service (PS3.10): folders, File-sets and their DICOMDIR."""

@@ -1,0 +1,241 @@
+"""One file's attributes as raw values by column. Bytes in, values out: no I/O; the octets may be a memory map.
+
+The whole data set is walked, so that a file that is cut short or broken anywhere is found out, but only the values
+asked for are decoded.
+
+Source
+------
+PS3.10 §7 (file format), PS3.5 §7 (data elements), §A.5 (deflated transfer syntax).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+
+from pydicom._dicom_dict import DicomDictionary
+
+from dicomlab.errors import RemoteProtocolError
+from dicomlab.media.charset import codecs_of, decode_text
+from dicomlab.model.columns import Column
+from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, FileMeta, decode_file_meta
+from dicomlab.part10.walk import Element, Octets, elements
+
+MAX_INFLATED = 1 << 28
+"""Octets beyond which a deflated data set is called a bomb: 256 MiB."""
+MAX_VALUE = 1 << 24
+"""Octets beyond which a value can't be one cell of a table: 16 MiB."""
+
+_CHARSET = 0x00080005
+_PIXEL_REPRESENTATION = 0x00280103
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
+_WHOLE = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is a character in these
+_BY_CHARSET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_META = {
+    0x00020002: "sop_class_uid",
+    0x00020003: "sop_instance_uid",
+    0x00020010: "transfer_syntax_uid",
+    0x00020013: "implementation_version_name",
+    0x00020016: "source_ae_title",
+}
+
+Raws = tuple[object, ...]
+
+
+def read_row(octets: Octets, columns: Iterable[Column]) -> dict[str, Raws]:
+    """Read the attributes of one whole Part 10 file.
+
+    Parameters
+    ----------
+    octets : bytes
+        The file, preamble and all.
+    columns : iterable of Column
+
+    Returns
+    -------
+    dict
+        Column name to raw values, absent and empty ones left out. DS and IS are text, PN is text with its groups,
+        AT is eight hexadecimal digits; a path through a sequence gives one value for each item, ``None`` where an
+        item has none, several values of one item joined by backslashes.
+
+    Raises
+    ------
+    RemoteProtocolError
+        Not a DICOM file, cut short, or broken. Nothing else is raised whatever the octets are; text that its
+        character set can't explain is replaced, not refused.
+
+    """
+    meta = decode_file_meta(octets, final=True)
+    return read_dataset_row(memoryview(octets)[meta.length :], meta, columns)
+
+
+def read_dataset_row(octets: Octets, meta: FileMeta, columns: Iterable[Column]) -> dict[str, Raws]:
+    """Read the attributes of one whole data set, its File Meta Information being known; see :func:`read_row`."""
+    syntax = meta.transfer_syntax_uid
+    if syntax == DEFLATED_LE:
+        octets, syntax = inflate(octets), EXPLICIT_LE
+    asked = tuple(columns)
+    reader = DatasetReader(octets, syntax, {one.tag for one in asked})
+    row: dict[str, Raws] = {}
+    for one in asked:
+        values: Raws
+        if one.tag in _META:
+            text = getattr(meta, _META[one.tag])
+            values = (text,) if text else ()
+        else:
+            values = reader.values(one, one.path)
+        if values:
+            row[one.name] = values
+    return row
+
+
+def inflate(octets: Octets) -> bytes:
+    """Undo Deflated Explicit VR Little Endian, up to 256 MiB.
+
+    Raises
+    ------
+    RemoteProtocolError
+        No deflate stream, one that is cut short, or one that unfolds beyond all measure.
+
+    Source
+    ------
+    PS3.5 §A.5; RFC 1951.
+
+    """
+    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        inflated = stream.decompress(bytes(octets), MAX_INFLATED)
+    except zlib.error as error:
+        raise RemoteProtocolError(f"no deflate stream: {error}", section="PS3.5 §A.5", offset=0) from error
+    if len(inflated) >= MAX_INFLATED:
+        raise RemoteProtocolError(f"inflates beyond {MAX_INFLATED} octets", section="PS3.5 §A.5", offset=0)
+    if not stream.eof:
+        raise RemoteProtocolError("the deflate stream is cut short", section="PS3.5 §A.5", offset=len(octets))
+    return inflated
+
+
+class DatasetReader:
+    """The elements of one data set or item that somebody wants, found; their values are decoded on demand.
+
+    Parameters
+    ----------
+    octets : bytes
+        The whole data set or item; all of it is walked.
+    syntax : str
+        Its Transfer Syntax UID; not deflated.
+    tags : set of int
+        What may be asked for.
+    encodings : sequence of str
+        Those of the data set around an item, which its own Specific Character Set overrules.
+
+    """
+
+    def __init__(self, octets: Octets, syntax: str, tags: set[int], encodings: Sequence[str] = ()) -> None:
+        self._octets = memoryview(octets)
+        self._syntax = syntax
+        self._big = syntax == EXPLICIT_BE
+        wanted = tags | {_CHARSET, _PIXEL_REPRESENTATION}
+        self._found: dict[int, Element] = {}
+        for element in elements(octets, syntax):
+            if element.tag in wanted:
+                self._found.setdefault(element.tag, element)
+        self._encodings: Sequence[str] = encodings or codecs_of([])
+        if terms := self._decode("CS", self._found.get(_CHARSET)):
+            self._encodings = codecs_of([str(term) for term in terms])
+
+    def element(self, tag: int) -> Element | None:
+        """Where an element lies; only those asked for at the start are known."""
+        return self._found.get(tag)
+
+    def values(self, column: Column, path: Sequence[int]) -> Raws:
+        """The raw values at the end of a path."""
+        element = self._found.get(path[0])
+        if element is None:
+            return ()
+        if len(path) == 1:
+            return self._decode(self._vr(column, element), element)
+        gathered: list[object] = []
+        for _, inner_reader in self.items(element, {path[1]}):
+            inner = inner_reader.values(column, path[1:])
+            if len(path) > 2:
+                gathered += inner
+            else:
+                gathered.append("\\".join(map(str, inner)) if len(inner) > 1 else inner[0] if inner else None)
+        return tuple(gathered)
+
+    def _vr(self, column: Column, element: Element) -> str:
+        """The VR of the file where it is telling; else that of the dictionary."""
+        if element.vr and element.vr not in _BINARY:
+            return element.vr
+        entry = DicomDictionary.get(element.tag)
+        if column.vr == "US" and entry and "SS" in entry[0]:
+            signed = self._decode("US", self._found.get(_PIXEL_REPRESENTATION))
+            return "SS" if signed == (1,) else "US"
+        return column.vr
+
+    def _decode(self, vr: str, element: Element | None) -> Raws:
+        if element is None or not element.length:
+            return ()
+        if element.length > MAX_VALUE:
+            raise RemoteProtocolError(
+                f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X}) is {element.length} octets long",
+                section="PS3.5 §6.2",
+                offset=element.offset,
+            )
+        octets = bytes(self._octets[element.value : element.end])
+        order = ">" if self._big else "<"
+        if vr in _NUMBERS:
+            unit = Struct(order + _NUMBERS[vr])
+            if len(octets) % unit.size:
+                return (octets.hex(),)  # no number: the column's typing says so and keeps this
+            return tuple(value for (value,) in unit.iter_unpack(octets))
+        if vr == "AT":
+            if len(octets) % 4:
+                return (octets.hex(),)
+            return tuple(f"{group:04X}{number:04X}" for group, number in Struct(order + "HH").iter_unpack(octets))
+        encodings = self._encodings if vr in _BY_CHARSET else codecs_of([])
+        text = decode_text(octets, encodings, person=vr == "PN").rstrip(" \0")
+        if not text:
+            return ()
+        return (text,) if vr in _WHOLE else tuple(value.rstrip(" \0") for value in text.split("\\"))
+
+    def items(self, element: Element, tags: set[int]) -> Iterator[tuple[int, DatasetReader]]:
+        """The items of a sequence: where each item tag stands in this data set, and a reader of what is in it.
+
+        Source
+        ------
+        PS3.5 §7.5 (nested data sets), §6.2.2 note 3 (a sequence as UN is in Implicit VR Little Endian).
+
+        """
+        syntax = IMPLICIT_LE if element.vr == "UN" else self._syntax
+        header = Struct((">" if syntax == EXPLICIT_BE else "<") + "HHL")
+        at = element.value
+        while at + 8 <= element.end:
+            group, number, length = header.unpack_from(self._octets, at)
+            tag = (group << 16) | number
+            if tag == _SEQUENCE_END:
+                return
+            if tag != _ITEM:
+                raise RemoteProtocolError("something other than an item in a sequence", section="PS3.5 §7.5", offset=at)
+            start, rest = at + 8, self._octets[at + 8 : element.end]
+            after = start + length
+            if length == _UNDEFINED:
+                length = _length_of_item(rest, syntax)
+                after = start + length + 8
+            if after > element.end:
+                raise RemoteProtocolError("an item is cut", section="PS3.5 §7.5", offset=at)
+            yield at, DatasetReader(rest[:length], syntax, tags, self._encodings)
+            at = after
+
+
+def _length_of_item(octets: Octets, syntax: str) -> int:
+    """Octets up to the Item Delimitation of an item of undefined length."""
+    for element in elements(octets, syntax):
+        if element.tag == _ITEM_END:
+            return element.offset
+    raise RemoteProtocolError("an item without end", section="PS3.5 §7.5.2", offset=len(octets))

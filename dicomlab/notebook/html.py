@@ -1,0 +1,65 @@
+"""The one HTML renderer: every object's face is made here, and escaped by construction.
+
+No script, no id, no external URL; one small style, colours from the notebook's theme with literal fall-backs, so the
+same output serves light and dark and reads well where a front end strips every style.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from html import escape
+from importlib.resources import files
+
+from dicomlab.model.summary import Summary, visible
+
+MAX_OCTETS = 24_000
+_CELL = 120
+
+
+class Markup(str):
+    """Text that is HTML already. Only :func:`el` makes it."""
+
+    __slots__ = ()
+
+
+def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
+    """Build one element; a child that is no `Markup` is escaped, and control characters in it are made visible."""
+    inner = "".join(c if isinstance(c, Markup) else escape(visible(c), quote=True) for c in children)
+    given = {"class": cls, **attributes}
+    words = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in given.items() if value)
+    return Markup(f"<{tag}{words}>{inner}</{tag}>")
+
+
+@lru_cache(maxsize=1)
+def _style() -> Markup:
+    css = files("dicomlab.notebook").joinpath("static", "summary.css").read_text(encoding="utf-8")
+    return Markup(f"<style>{css}</style>")
+
+
+def render(summary: Summary) -> str:
+    """Render title, facts, the first rows of the table and the notes; rows are left out to stay under 24 kB."""
+    rows = list(summary.rows)
+    while True:
+        html = _render(summary, rows)
+        if len(html.encode()) <= MAX_OCTETS or not rows:
+            return html
+        rows = rows[: len(rows) // 2]
+
+
+def _render(summary: Summary, rows: list[tuple[str, ...]]) -> str:
+    parts = [el("div", summary.title, cls="dl-title")]
+    if summary.facts:
+        facts = [el("tr", el("th", name, scope="row"), el("td", value)) for name, value in summary.facts]
+        parts.append(el("table", *facts, cls="dl-facts"))
+    if summary.columns:
+        head = el("tr", *(el("th", name, scope="col") for name in summary.columns))
+        body = [el("tr", *(el("td", visible(cell, _CELL)) for cell in row)) for row in rows]
+        table = el("table", el("thead", head), el("tbody", *body), cls="dl-rows")
+        parts.append(el("div", table, cls="dl-scroll"))
+    hidden = summary.hidden_rows + len(summary.rows) - len(rows)
+    if hidden:
+        parts.append(el("div", f"… {hidden:,} more rows", cls="dl-more"))
+    if summary.hidden_columns:
+        parts.append(el("div", f"… {summary.hidden_columns} more columns; to_dataframe() has them all", cls="dl-more"))
+    parts += [el("div", f"⚠ {note}", cls="dl-note") for note in summary.notes]
+    return el("div", _style(), *parts, cls="dl")

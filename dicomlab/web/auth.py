@@ -1,0 +1,65 @@
+"""How a request says who asks. Nothing here shows a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from requests import PreparedRequest
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from dicomlab.errors import UsageError
+
+Auth = AuthBase | tuple[str, str] | Callable[[], str] | None
+
+
+class Bearer(AuthBase):
+    """A bearer token (RFC 6750): text, or a function that gives a fresh one for each request."""
+
+    def __init__(self, token: str | Callable[[], str]) -> None:
+        self._token = token
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        """Put the token into the head of a request."""
+        token = self._token() if callable(self._token) else self._token
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+            raise UsageError("the bearer token is no token: ASCII without spaces or line ends (RFC 6750 §2.1)")
+        r.headers["Authorization"] = f"Bearer {token}"
+        return r
+
+    def __repr__(self) -> str:
+        return "Bearer(•••)"
+
+
+class Basic(HTTPBasicAuth):
+    """User and password (RFC 7617), as UTF-8."""
+
+    def __init__(self, username: str, password: str) -> None:
+        super().__init__(username.encode(), password.encode())
+
+    def __repr__(self) -> str:
+        return "Basic(•••)"
+
+
+def authentication(auth: object) -> AuthBase | None:
+    """Turn what a caller gave as ``auth`` into what requests takes.
+
+    Parameters
+    ----------
+    auth : (user, password), Bearer, callable that gives a token, AuthBase of requests, or None
+
+    Raises
+    ------
+    UsageError
+        It is none of these. The message doesn't repeat it.
+
+    """
+    if auth is None or isinstance(auth, AuthBase):
+        return auth
+    if isinstance(auth, tuple) and len(auth) == 2 and all(isinstance(one, str) for one in auth):
+        return Basic(*auth)
+    if callable(auth):
+        return Bearer(auth)
+    raise UsageError(
+        f"auth can't be a {type(auth).__name__}: give (user, password), dicomlab.web.auth.Bearer(token), a function"
+        " that gives a token, or an AuthBase of requests"
+    )

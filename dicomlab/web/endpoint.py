@@ -1,0 +1,232 @@
+"""``WebEndpoint``: a DICOMweb origin server, as its user agent sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, overload
+from urllib.parse import urlsplit, urlunsplit
+
+from dicomlab.errors import DicomlabError, Refused, ServiceError, Unreachable, UsageError
+from dicomlab.model.path import Row, SearchPath, Verdict
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.protocols import Sink, Wanted
+from dicomlab.model.query import Query
+from dicomlab.model.report import Report
+from dicomlab.model.summary import Summarised, Summary, visible
+from dicomlab.model.verification import Verification
+from dicomlab.web.auth import Auth, authentication
+from dicomlab.web.http import Conversation, Site
+from dicomlab.web.json_model import decode
+from dicomlab.web.media_types import DICOM_JSON
+from dicomlab.web.retrieve import Retriever
+from dicomlab.web.search import Searcher, json_body
+from dicomlab.web.store import Storer
+
+PAGE = 1000
+"""Rows that one search request asks for."""
+
+
+class WebEndpoint(SearchPath, Summarised):
+    """A DICOMweb origin server: ``WebEndpoint("https://pacs.example.org/dicom-web")``.
+
+    Making one touches no network.
+
+    Parameters
+    ----------
+    url : str
+        The base URL, up to where ``/studies`` begins. No credentials in it: those go into `auth`.
+    auth : (user, password), Bearer, callable or AuthBase, optional
+        ``dicomlab.web.auth.Bearer(token)`` or a function that gives a token for each request. Never shown, never
+        sent to another origin.
+    timeout_s : float
+        Seconds without an octet after which an answer counts as broken off.
+    connect_timeout_s : float
+        Seconds to wait for a connection.
+    verify_tls : bool or str
+        False accepts any certificate; a path names the certificates to trust.
+    page : int
+        Rows to ask for in one request of a search.
+    fictional : bool
+        Its patients are known to be synthetic, so reprs show them.
+
+    Source
+    ------
+    PS3.18 §10 (Studies Service).
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        auth: Auth = None,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = 5.0,
+        verify_tls: bool | str = True,
+        page: int = PAGE,
+        fictional: bool = False,
+    ) -> None:
+        if timeout_s <= 0 or connect_timeout_s <= 0 or page < 1:
+            raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
+        self._site = Site(_base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls)
+        self._page = page
+        self.fictional = fictional
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return self._site.url
+
+    def __str__(self) -> str:
+        return self._site.url
+
+    def _summary_(self) -> Summary:
+        who = "none" if self._site.auth is None else repr(self._site.auth)
+        shown = who if self._site.auth is None or type(self._site.auth).__module__.startswith("dicomlab") else "given"
+        return Summary("WebEndpoint", (("url", self._site.url), ("auth", shown)))
+
+    # --- verify ------------------------------------------------------------------------------------------------------
+
+    def verify(self) -> Verification:
+        """Ask whether the server answers as a DICOMweb origin server: a search for one study, and its capabilities.
+
+        Returns
+        -------
+        Verification
+            Falsy, with advice, where it does not; a negative finding is never raised.
+
+        Source
+        ------
+        PS3.18 §10.6 (search), §8.9 (capabilities).
+
+        """
+        started = time.monotonic()
+        facts: list[tuple[str, str]] = []
+        advice = ""
+        try:
+            with Conversation(self._site) as http:
+                self._probe(http, facts)
+        except Unreachable as error:
+            advice = str(error)
+        except Refused as error:
+            facts.append(("search", "declined"))
+            advice = str(error)
+        except DicomlabError as error:
+            facts.append(("search", "failed"))
+            advice = f"{error}. Is {self._site.url} the base URL of a DICOMweb server?"
+        return Verification(not advice, str(self), time.monotonic() - started, tuple(facts), advice)
+
+    def _probe(self, http: Conversation, facts: list[tuple[str, str]]) -> None:
+        with http.request("GET", "/studies?limit=1", accept=DICOM_JSON) as answer:
+            if server := answer.headers.get("Server"):
+                facts.append(("server", visible(server, 80)))
+            if answer.status not in (200, 204, 206):
+                answer.refuse()
+            found = [] if answer.status == 204 else decode(json_body(answer) or b"[]")
+            if not isinstance(found, list):
+                raise ServiceError("the answer to a search is no array (PS3.18 §F.2.1)", status=answer.status)
+            facts.append(("search", f"answers ({answer.status_line}), {'holds studies' if found else 'holds nothing'}"))
+        with http.request("OPTIONS", "/", accept="*/*") as answer:
+            known = answer.status in (200, 204)
+            facts.append(("capabilities", "described" if known else f"not described ({answer.status})"))
+
+    # --- find --------------------------------------------------------------------------------------------------------
+
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+        with Conversation(self._site, control) as http, control.on_cancel(http.shut):
+            yield from Searcher(http, verdict, self._page, query.limit).rows(query)
+
+    # --- retrieve ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, transfer_syntax: str = "*") -> None:
+        """Push every wanted instance into `sink`: series by series, the octets as the server sends them.
+
+        Parameters
+        ----------
+        wanted : sequence of Wanted
+        sink : Sink
+        control : Control
+        transfer_syntax : str
+            A UID, or ``"*"`` for whatever the server has stored.
+
+        Raises
+        ------
+        Unreachable, Refused, Interrupted
+            No conversation, or none to the end; what arrived whole is in the sink.
+
+        Source
+        ------
+        PS3.18 §10.4 (retrieve), §8.7.3.5.2 (the transfer syntax parameter).
+
+        """
+        with Conversation(self._site, control) as http:
+            Retriever(http, sink, control, transfer_syntax).deliver(wanted)
+
+    # --- store -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def store(self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...) -> Report: ...
+    @overload
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
+    ) -> Operation[Report]: ...
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
+    ) -> Report | Operation[Report]:
+        """Store instances on the server.
+
+        Parameters
+        ----------
+        what : path, paths, Dataset, Cohort or MediaSet
+            Files go as they lie, but for transfer syntaxes that web services don't allow (Implicit VR Little Endian,
+            Explicit VR Big Endian): those are written in Explicit VR Little Endian, and the report says so.
+        progress : bool or callable, optional
+            A bar, nothing, or a function that gets each :class:`Progress`.
+        background : bool, optional
+            Return an :class:`Operation` at once.
+
+        Returns
+        -------
+        Report
+            One row for each instance, by what the server says of it, whatever the status line is. After an interrupt
+            the request in flight is finished, and the report holds what was stored.
+
+        Raises
+        ------
+        UsageError
+            `what` can't be stored.
+        Unreachable, Refused
+            Nobody took anything.
+        Interrupted
+            It broke off; ``error.partial`` is the report up to there.
+
+        Source
+        ------
+        PS3.18 §10.5 (store), §8.7.3 (transfer syntaxes), Annex I (the answer).
+
+        """
+
+        def run(control: Control) -> Report:
+            with Conversation(self._site, control) as http:
+                return Storer(http, control, f"Stored to {self}").store(what)
+
+        return Work("store", "instances", run, progress=progress).carry_out(background=background)
+
+
+def _base_url(url: str) -> str:
+    """Check a base URL and give it without a slash at its end."""
+    parts = urlsplit(str(url))
+    if "@" in parts.netloc:
+        raise UsageError(
+            "no user or password in a URL: WebEndpoint(url, auth=(user, password)) keeps them out of sight"
+        )
+    try:
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        port_ok = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok or any(c.isspace() for c in url):
+        raise UsageError(f"{visible(str(url), 100)!r} is no base URL: write http://host:port/dicom-web")
+    if parts.query or parts.fragment:
+        raise UsageError(f"{visible(str(url), 100)!r}: a base URL has no query and no fragment")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))

@@ -1,0 +1,284 @@
+"""The DICOM JSON Model: data sets to JSON, rows of a search to raw values. No I/O.
+
+Source
+------
+PS3.18 Annex F; §F.2.2 (element), §F.2.3 Table F.2.3-1 (VR to JSON type).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR
+
+from dicomlab.errors import RemoteProtocolError
+from dicomlab.model.columns import Column
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+BULK_THRESHOLD = 1024
+"""Octets above which a binary value is given by BulkDataURI."""
+MAX_DEPTH = 64
+
+_SECTION = "PS3.18 §F.2"
+_PIXEL_DATA = 0x7FE00010
+_BINARY = frozenset("OB OD OF OL OV OW UN".split())
+_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_UNSPLIT = frozenset("LT ST UT UR".split())
+
+BulkURI = Callable[[tuple[int, ...]], str]
+"""Gives the URI of a bulk value by the way to it: tag, or tag, item number, tag, and so on."""
+
+# --- data set to JSON ------------------------------------------------------------------------------------------------
+
+
+def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None) -> dict[str, Any]:
+    """Write a data set as an object of the DICOM JSON Model.
+
+    File Meta Information and group lengths are left out. Values are not judged: what a file holds is what JSON says.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    bulk_uri : callable, optional
+        Where bulk values are to be had: Pixel Data always, other binary values above 1024 octets, and FL and FD with
+        NaN or infinity, for which JSON has no number. Without it they are left out, or null.
+
+    Source
+    ------
+    PS3.18 §F.2.
+
+    """
+    return _object(dataset, bulk_uri, ())
+
+
+def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...]) -> dict[str, Any]:
+    encodings = _encodings(dataset)
+    found: dict[str, Any] = {}
+    for tag in sorted(dataset.keys()):
+        number = int(tag)
+        if number >> 16 in (0x0000, 0x0002) or number & 0xFFFF == 0 or len(way) > 2 * MAX_DEPTH:
+            continue
+        element: Any = dataset.get_item(tag)
+        vr = _vr(dataset, number, element)
+        if getattr(element, "is_raw", False) and element.value is None and element.length and vr not in _BINARY:
+            element = dataset[tag]  # long text of which only the place was read
+        if vr == "SQ":
+            items = dataset[tag].value or ()
+            below = [_object(item, bulk_uri, (*way, number, at)) for at, item in enumerate(items)]
+            found[f"{number:08X}"] = {"vr": "SQ", **({"Value": below} if below else {})}
+        else:
+            found[f"{number:08X}"] = {"vr": vr, **_element(element, vr, encodings, (*way, number), bulk_uri)}
+    return found
+
+
+def _vr(dataset: Dataset, tag: int, element: Any) -> str:
+    vr = str(element.VR or "")
+    if not vr:
+        private = (tag >> 16) % 2
+        try:
+            vr = "UN" if private else dictionary_VR(tag)
+        except KeyError:
+            vr = "UN"
+    if " or " not in vr:
+        return vr
+    if "OW" in vr:
+        return "OW"
+    return "SS" if dataset.get("PixelRepresentation") == 1 else "US"
+
+
+def _element(
+    element: Any, vr: str, encodings: Sequence[str], way: tuple[int, ...], bulk_uri: BulkURI | None
+) -> dict[str, Any]:
+    raw = getattr(element, "is_raw", False)
+    value = element.value
+    if vr in _BINARY:
+        deferred = raw and value is None and element.length not in (0, None)
+        octets = value if isinstance(value, bytes) else b""
+        if deferred or way[-1] == _PIXEL_DATA or len(octets) > BULK_THRESHOLD:
+            return {"BulkDataURI": bulk_uri(way)} if bulk_uri else {}
+        return {"InlineBinary": base64.b64encode(octets).decode("ascii")} if octets else {}
+    if raw and value is None:
+        return {}
+    as_it_lies = raw and isinstance(value, bytes)
+    values = _decoded(value, vr, encodings, element) if as_it_lies else _converted(value)
+    if vr in ("FL", "FD") and any(isinstance(v, float) and not math.isfinite(v) for v in values):
+        if bulk_uri:
+            return {"BulkDataURI": bulk_uri(way)}
+        values = [v if math.isfinite(v) else None for v in values]
+    shown = [_json_value(one, vr) for one in values]
+    return {"Value": shown} if shown and any(one is not None for one in shown) else {}
+
+
+def _decoded(octets: bytes, vr: str, encodings: Sequence[str], element: Any) -> list[Any]:
+    """Split and decode the raw octets of a value, judging nothing."""
+    order = "<" if element.is_little_endian else ">"
+    if vr in _NUMBERS:
+        size = struct.calcsize(order + _NUMBERS[vr])
+        return list(struct.unpack_from(f"{order}{len(octets) // size}{_NUMBERS[vr]}", octets))
+    if vr == "AT":
+        halves = struct.unpack_from(f"{order}{len(octets) // 4 * 2}H", octets)
+        return [f"{group:04X}{number:04X}" for group, number in zip(halves[::2], halves[1::2], strict=True)]
+    text = decode_text(octets, encodings).rstrip(" \0")
+    if not text:
+        return []
+    return [text] if vr in _UNSPLIT else [part.strip(" \0") for part in text.split("\\")]
+
+
+def _converted(value: Any) -> list[Any]:
+    """The values of an element that pydicom has decoded, or a program has made."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__") or hasattr(value, "components"):
+        value = [value]
+    return [None if one is None or one == "" else one if isinstance(one, int | float) else str(one) for one in value]
+
+
+def _json_value(one: Any, vr: str) -> Any:
+    if one is None or one == "":
+        return None
+    if vr == "PN":
+        groups = zip(("Alphabetic", "Ideographic", "Phonetic"), str(one).split("="), strict=False)
+        return {name: group for name, group in groups if group} or None
+    if vr in ("IS", "DS"):
+        return _number(one, vr)
+    if vr in _NUMBERS:
+        return one
+    if vr == "AT" and isinstance(one, int):
+        return f"{one:08X}"
+    return str(one)
+
+
+def _number(one: Any, vr: str) -> int | float | str:
+    """IS and DS as numbers, which viewers count on; as text where they are none (Table F.2.3-1 allows both)."""
+    try:
+        number = int(one) if vr == "IS" else float(one)
+    except (ValueError, OverflowError):
+        return str(one)
+    return number if math.isfinite(number) else str(one)
+
+
+def _encodings(dataset: Dataset) -> list[str]:
+    """The Python names of the Specific Character Set (PS3.3 §C.12.1.1.2); Latin-1 for what nobody knows."""
+    found: Any = getattr(dataset, "original_character_set", None) or "ISO_IR 6"
+    terms = [found] if isinstance(found, str) else list(found)
+    known = set(python_encoding.values())
+    return [term if term in known else python_encoding.get(str(term), "latin-1") for term in terms] or ["latin-1"]
+
+
+def decode_text(octets: bytes, encodings: Sequence[str]) -> str:
+    """Decode text; code extensions switch by escape sequences, and what can't be decoded is replaced.
+
+    Source
+    ------
+    PS3.5 §6.1.2.5 (code extension techniques).
+
+    """
+    first = encodings[0]
+    if b"\x1b" in octets and len(encodings) > 1:
+        from pydicom.charset import decode_bytes
+
+        try:
+            return str(decode_bytes(octets, list(encodings), {0x5C, 0x5E, 0x3D}))
+        except (LookupError, UnicodeError, UserWarning):
+            return octets.decode("latin-1")
+    try:
+        return octets.decode("utf-8" if first == "ascii" else first)
+    except (UnicodeError, LookupError):
+        return octets.decode("latin-1")
+
+
+# --- rows of a search ------------------------------------------------------------------------------------------------
+
+
+def decode(octets: bytes) -> Any:
+    """Parse JSON, also that of servers that write numbers beyond the range of a double.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is no JSON.
+
+    Source
+    ------
+    RFC 8259.
+
+    """
+    try:
+        return msgspec.json.decode(octets)
+    except (msgspec.DecodeError, RecursionError):
+        pass  # msgspec rejects the whole document for one infinity
+    try:
+        return json.loads(octets)
+    except (ValueError, RecursionError) as error:
+        offset = getattr(error, "pos", None)
+        raise RemoteProtocolError(f"the answer is no JSON: {error}", section="RFC 8259", offset=offset) from error
+
+
+def rows(octets: bytes, wanted: Sequence[Column]) -> Iterator[dict[str, list[object]]]:
+    """Read the answer to a search: for each match the raw values by column name.
+
+    Only the wanted attributes are built where the JSON allows it.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is no array of objects.
+
+    Source
+    ------
+    PS3.18 §F.2.1.1.1.
+
+    """
+    tags = tuple(f"{tag:08X}" for tag in dict.fromkeys(c.tag for c in wanted))
+    try:
+        found = msgspec.json.decode(octets, type=list[_row_type(tags)])  # type: ignore[misc]
+        pairs: Iterator[Mapping[str, Any]] = ({tag: getattr(one, f"t{tag}") for tag in tags} for one in found)
+    except (msgspec.DecodeError, RecursionError):
+        plain = decode(octets)
+        if not isinstance(plain, list) or not all(isinstance(one, dict) for one in plain):
+            raise RemoteProtocolError("the answer is no array of objects", section="PS3.18 §F.2.1") from None
+        pairs = iter(plain)
+    for one in pairs:
+        yield {column.name: values_at(one, column.path) for column in wanted}
+
+
+@lru_cache(maxsize=64)
+def _row_type(tags: tuple[str, ...]) -> type[msgspec.Struct]:
+    fields = [(f"t{tag}", Any, None) for tag in tags]
+    return msgspec.defstruct("Row", fields, rename={f"t{tag}": tag for tag in tags}, gc=False)
+
+
+def values_at(row: Mapping[str, Any], path: Sequence[int]) -> list[object]:
+    """The raw values of an attribute; a path through sequences gives one value for each item.
+
+    Names of persons stay objects, empty ones and gaps are None, and forms that only broken servers send (a value
+    without its list, a person's name as text) are taken.
+
+    Source
+    ------
+    PS3.18 §F.2.2, §F.2.5.
+
+    """
+    element = row.get(f"{path[0]:08X}")
+    values = element.get("Value") if isinstance(element, dict) else None
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        values = [values]
+    if len(path) == 1:
+        return [None if one in ("", {}) or isinstance(one, list) else one for one in values]
+    found: list[object] = []
+    for item in values:
+        below = values_at(item, path[1:]) if isinstance(item, dict) else []
+        found += below or [None]
+    return found

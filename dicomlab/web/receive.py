@@ -1,0 +1,175 @@
+"""STOW-RS at the origin server: parts of a request into a sink, each judged before it is stored."""
+
+from __future__ import annotations
+
+import mmap
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from dicomlab.errors import DicomlabError, Interrupted, RemoteProtocolError, ServiceError
+from dicomlab.model.protocols import Arrival, Sink
+from dicomlab.part10.files import CHUNK_OCTETS
+from dicomlab.part10.meta import DEFLATED_LE, decode_file_meta
+from dicomlab.web.datasets import NOT_ALLOWED, SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, uids_of
+from dicomlab.web.media_types import DICOM, RELATED, MediaType, parse_content_type
+from dicomlab.web.multipart import Begin, Data, Event, PartReader
+from dicomlab.web.resources import Resource
+from dicomlab.web.store_answer import (
+    CANNOT_UNDERSTAND,
+    DATA_SET_MISMATCH,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SYNTAX_NOT_SUPPORTED,
+    Failure,
+    StoredInstance,
+)
+
+MAX_PARTS = 10_000
+_IN_MEMORY = 16 << 20
+_PART_TYPES = frozenset({DICOM, "", "*/*", "application/octet-stream"})
+
+
+class Receiver:
+    """Takes the body of one store request. A part is stored when the delimiter after it came, and it is whole.
+
+    Parameters
+    ----------
+    kind : MediaType
+        The Content-Type of the request.
+    sink : Sink
+    base_url : str
+        For the addresses of what was stored.
+    study : str
+        The study that all must be of; ``""`` for any.
+
+    Source
+    ------
+    PS3.18 §10.5.
+
+    """
+
+    def __init__(self, kind: MediaType, sink: Sink, base_url: str, study: str) -> None:
+        self._sink, self._base_url, self._study = sink, base_url, study
+        self._reader = PartReader(kind.boundary, max_parts=MAX_PARTS) if kind.name == RELATED else None
+        self._spool: IO[bytes] | None = None
+        self._size = 0
+        self._foreign = ""
+        if self._reader is None:
+            self._event(Begin({"content-type": DICOM}))
+        self.stored: list[StoredInstance] = []
+        self.failed: list[Failure] = []
+        self.problem = ""
+        """What is wrong with the body as a whole."""
+
+    def feed(self, octets: bytes) -> None:
+        """Take more of the body."""
+        if self._reader is None:
+            self._event(Data(octets))
+        elif not self.problem:
+            try:
+                for event in self._reader.feed(octets):
+                    self._event(event)
+            except RemoteProtocolError as error:
+                self._broken(str(error))
+
+    def close(self) -> None:
+        """The body has ended: what is incomplete now is not stored."""
+        if self._reader is None:
+            self._end()
+        elif not self.problem:
+            try:
+                self._reader.close()
+            except RemoteProtocolError as error:
+                self._broken(str(error))
+
+    def drop(self) -> None:
+        """Let go of a part that will never be whole."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _broken(self, problem: str) -> None:
+        self.problem = problem
+        if self._spool is not None or not self.stored:
+            self.failed.append(Failure(CANNOT_UNDERSTAND))
+        self.drop()
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Begin):
+            text = event.headers.get("content-type", "")
+            name = parse_content_type(text).name if text else ""
+            self._foreign = "" if name in _PART_TYPES else name
+            self._size = 0
+            self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed at the end of the part)
+        elif isinstance(event, Data):
+            if self._spool is not None and not self._foreign:
+                self._spool.write(event.octets)
+                self._size += len(event.octets)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Judge and store one whole part."""
+        spool, self._spool = self._spool, None
+        if spool is None:
+            return
+        with spool:
+            if self._foreign:
+                self.failed.append(Failure(CANNOT_UNDERSTAND))
+                return
+            spool.seek(0)
+            if self._size <= _IN_MEMORY:
+                self._judge(spool.read())
+            else:
+                with mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as octets:
+                    self._judge(octets)
+
+    def _judge(self, octets: bytes | memoryview) -> None:
+        try:
+            meta = decode_file_meta(octets, final=True)
+        except RemoteProtocolError:
+            self.failed.append(Failure(CANNOT_UNDERSTAND))
+            return
+        file_meta = bytes(octets[: meta.length])
+        arrival = Arrival(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, file_meta, "web")
+        with memoryview(octets) as view, view[meta.length :] as data:
+            failure = self._store(data, arrival)
+        if failure:
+            self.failed.append(Failure(failure, meta.sop_instance_uid, meta.sop_class_uid))
+
+    def _store(self, data: memoryview, arrival: Arrival) -> int:
+        """Store one instance; the reason why not, or 0."""
+        syntax = arrival.transfer_syntax_uid
+        if syntax in NOT_ALLOWED:
+            return SYNTAX_NOT_SUPPORTED
+        try:
+            uids = uids_of(data, syntax)
+        except RemoteProtocolError:
+            return CANNOT_UNDERSTAND
+        if syntax != DEFLATED_LE and (
+            uids.get(SOP_INSTANCE) != arrival.sop_instance_uid or uids.get(SOP_CLASS) != arrival.sop_class_uid
+        ):
+            return DATA_SET_MISMATCH
+        if self._study and uids.get(STUDY) != self._study:
+            return PROCESSING_FAILURE
+        try:
+            writer = self._sink.begin(arrival)
+            try:
+                for at in range(0, len(data), CHUNK_OCTETS):
+                    writer.write(data[at : at + CHUNK_OCTETS])
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.finish()
+        except ServiceError as error:
+            return error.status & 0xFFFF or PROCESSING_FAILURE
+        except Interrupted:
+            return OUT_OF_RESOURCES
+        except DicomlabError:
+            return PROCESSING_FAILURE
+        study, series = uids.get(STUDY, ""), uids.get(SERIES, "")
+        url = self._base_url + Resource("retrieve", "instance", study, series, arrival.sop_instance_uid).path
+        self.stored.append(
+            StoredInstance(arrival.sop_class_uid, arrival.sop_instance_uid, url if study and series else "")
+        )
+        return 0

@@ -1,0 +1,220 @@
+"""STOW-RS: instances to a server, batch by batch, and what became of each by what the server says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
+from dicomlab.model.columns import column
+from dicomlab.model.path import Verdict
+from dicomlab.model.progress import Control
+from dicomlab.model.query import Key
+from dicomlab.model.report import Outcome, Report
+from dicomlab.part10.files import CHUNK_OCTETS, SUCCESS, Parcel, Unfit, parcels
+from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
+from dicomlab.web.datasets import NOT_ALLOWED, SERIES, STUDY, to_explicit_le, uids_of
+from dicomlab.web.http import MAX_JSON, Answer, Conversation
+from dicomlab.web.media_types import DICOM, DICOM_JSON, RELATED, MediaType
+from dicomlab.web.multipart import closing, new_boundary, part_head
+from dicomlab.web.resources import Resource
+from dicomlab.web.search import Searcher
+from dicomlab.web.store_answer import StoreAnswer, parse_store_answer, words
+
+BATCH_INSTANCES = 25
+BATCH_OCTETS = 64 << 20
+_NO_SERVICE = frozenset({404, 405, 501})
+_TRANSCODED = "sent in Explicit VR Little Endian: web services don't carry the stored one (PS3.18 §8.7.3)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One instance as it is sent."""
+
+    parcel: Parcel
+    remark: str = ""
+
+    @property
+    def uid(self) -> str:
+        return self.parcel.meta.sop_instance_uid
+
+
+class _Body:
+    """The body of one request: sized, and given anew each time that it is iterated."""
+
+    def __init__(self, items: Sequence[_Item], boundary: str) -> None:
+        self._items, self._boundary = items, boundary
+        self._length = sum(len(self._head(at)) + item.parcel.size for at, item in enumerate(items))
+        self._length += len(closing(boundary))
+
+    def _head(self, at: int) -> bytes:
+        headers = {"Content-Type": DICOM, "Content-Length": str(self._items[at].parcel.size)}
+        return part_head(self._boundary, headers, first=at == 0)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        for at, item in enumerate(self._items):
+            yield self._head(at)
+            with item.parcel.open() as octets:
+                for start in range(0, len(octets), CHUNK_OCTETS):
+                    yield bytes(octets[start : start + CHUNK_OCTETS])
+        yield closing(self._boundary)
+
+
+class Storer:
+    """Stores instances over one conversation."""
+
+    def __init__(self, http: Conversation, control: Control, title: str) -> None:
+        self._http, self._control, self._title = http, control, title
+        self._outcomes: list[Outcome] = []
+
+    def store(self, what: Any) -> Report:
+        """Send everything in batches; what can't be sent is reported and stops nothing."""
+        with self._partial():
+            for batch in self._batches(what):
+                self._send(batch)
+                if self._control.cancelled:
+                    break
+        return self._report("cancelled" if self._control.cancelled else "")
+
+    @contextmanager
+    def _partial(self) -> Iterator[None]:
+        try:
+            yield
+        except DicomlabError as error:
+            if not (self._control.cancelled and isinstance(error, Interrupted)):
+                error.partial = self._report(str(error))
+                error.trace = error.trace or self._http.channel.trace
+                raise
+
+    def _report(self, note: str) -> Report:
+        failed = sum(o.result == "failed" for o in self._outcomes)
+        note = note or (f"{failed} instances were not stored" if failed else "")
+        return Report(self._title, tuple(self._outcomes), not note, note, trace=self._http.channel.trace)
+
+    def _keep(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        failed = outcome.result == "failed"
+        self._control.advance(int(not failed), failed=int(failed), octets=0 if failed else outcome.octets)
+
+    # --- what is sent ------------------------------------------------------------------------------------------------
+
+    def _batches(self, what: Any) -> Iterator[list[_Item]]:
+        batch: list[_Item] = []
+        octets = 0
+        for one in parcels(what):
+            item = self._item(one)
+            if item is None:
+                continue
+            size = item.parcel.size
+            again = any(item.uid == other.uid for other in batch)  # an answer names instances, not parts
+            if batch and (again or len(batch) == BATCH_INSTANCES or octets + size > BATCH_OCTETS):
+                yield batch
+                batch, octets = [], 0
+            batch.append(item)
+            octets += size
+        if batch:
+            yield batch
+
+    def _item(self, one: Parcel | Unfit) -> _Item | None:
+        if isinstance(one, Unfit):
+            self._keep(Outcome("", "failed", f"{one.name}: {one.reason}"))
+            return None
+        if one.meta.transfer_syntax_uid not in NOT_ALLOWED:
+            return _Item(one)
+        try:
+            with one.open() as octets:
+                written = to_explicit_le(octets)
+            meta = decode_file_meta(written, final=True)
+        except RemoteProtocolError as error:
+            self._keep(self._outcome(_Item(one), "failed", str(error)))
+            return None
+        return _Item(Parcel(meta, one.name, None, written), _TRANSCODED)
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def _send(self, batch: Sequence[_Item]) -> None:
+        try:
+            answer, status = self._post(batch)
+        except (Refused, ServiceError, Interrupted) as error:
+            for item in batch:
+                self._keep(self._outcome(item, "failed", f"broken off: {error}"))
+            raise
+        if status.startswith("413") and len(batch) > 1:
+            self._http.channel.note(f"plan: {len(batch)} instances are too much for one request; in halves")
+            self._send(batch[: len(batch) // 2])
+            if not self._control.cancelled:
+                self._send(batch[len(batch) // 2 :])
+            return
+        for item in batch:
+            self._keep(self._judged(item, answer, status))
+
+    def _post(self, batch: Sequence[_Item]) -> tuple[StoreAnswer, str]:
+        """Send one request; once more where the connection broke off, since storing twice stores once."""
+        for again in (True, False):
+            boundary = new_boundary()
+            kind = str(MediaType(RELATED, {"type": DICOM, "boundary": boundary}))
+            try:
+                with self._http.request(
+                    "POST", "/studies", accept=DICOM_JSON, body=_Body(batch, boundary), content_type=kind
+                ) as answer:
+                    return self._read(answer)
+            except Interrupted as error:
+                if not again or self._control.cancelled:
+                    raise
+                self._http.channel.note(f"plan: {error}; sending the batch once more")
+        raise AssertionError("unreachable")
+
+    def _read(self, answer: Answer) -> tuple[StoreAnswer, str]:
+        status = answer.status
+        if status in _NO_SERVICE or status in (401, 403, 415):
+            answer.refuse()
+        kind = answer.media_type
+        line = answer.status_line
+        body = answer.read(MAX_JSON) if status in (200, 202) else answer.start_of_body(MAX_JSON)
+        if kind is None or "json" in kind.name:
+            try:
+                return parse_store_answer(body), line
+            except RemoteProtocolError:
+                self._http.channel.note(f"{line}: the answer to the store request tells nothing")
+        return StoreAnswer(), line
+
+    def _judged(self, item: _Item, answer: StoreAnswer, status: str) -> Outcome:
+        """Stored is what was sent and is referenced in the answer, whatever the status line says."""
+        if item.uid in answer.stored:
+            warning = answer.stored[item.uid]
+            result = "done" if warning is None else "warning"
+            return self._outcome(item, result, SUCCESS if warning is None else words(warning))
+        if item.uid in answer.failed:
+            return self._outcome(item, "failed", words(answer.failed[item.uid].reason))
+        if self._found(item):
+            return self._outcome(item, "done", f"{SUCCESS}, by a search: the answer ({status}) does not name it")
+        reason = f"; {words(answer.others[0].reason)}" if answer.others else ""
+        return self._outcome(
+            item, "failed", f"{status}{reason}: the answer does not name it, nor does a search find it"
+        )
+
+    def _found(self, item: _Item) -> bool:
+        """Ask whether the server has an instance of which its answer said nothing."""
+        try:
+            with item.parcel.dataset() as octets:
+                uids = uids_of(octets, item.parcel.meta.transfer_syntax_uid)
+            if STUDY not in uids or SERIES not in uids:
+                return False
+            key = Key(column("SOPInstanceUID"), "single", (item.uid,))
+            resource = Resource("search", "instance", uids[STUDY], uids[SERIES])
+            searcher = Searcher(self._http, Verdict(), page=2)
+            return any(True for _ in searcher.below(resource, (key,), (column("SOPInstanceUID"),)))
+        except DicomlabError as error:
+            self._http.channel.note(f"the search for a stored instance failed: {error}")
+            return False
+
+    def _outcome(self, item: _Item, result: Any, status: str) -> Outcome:
+        meta = item.parcel.meta
+        syntax = EXPLICIT_LE if item.remark else meta.transfer_syntax_uid
+        text = f"{status}; {item.remark}" if item.remark else status
+        return Outcome(meta.sop_instance_uid, result, text, meta.sop_class_uid, syntax, item.parcel.dataset_size)

@@ -1,0 +1,134 @@
+"""DCMTK: its servers, and a runner for its tools."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.peers.processes import ENVIRONMENT, LOOPBACK, Peer, command, free_port, need
+
+
+def run(tool: str, *arguments: object, check: bool = True, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a tool of DCMTK to its end; output and errors come together in ``stdout``.
+
+    Parameters
+    ----------
+    tool : str
+        Such as ``"storescu"``.
+    *arguments
+        Given to it as text.
+    check : bool
+        Fail, with its output, unless it exits with 0.
+    timeout_s : float
+        Seconds after which it is killed and the test fails.
+
+    """
+    need("dcmtk")
+    done = subprocess.run(
+        [command(tool) or tool, *map(str, arguments)],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{tool} ended with {done.returncode}:\n{done.stdout}")
+    return done
+
+
+def echo(aet: str, port: int) -> bool:
+    """Whether C-ECHO is answered there."""
+    return run("echoscu", "-to", 2, "-aec", aet, LOOPBACK, port, check=False).returncode == 0
+
+
+class DcmtkServer(Peer):
+    """What the servers of DCMTK have in common: an AE title on a port."""
+
+    def __init__(self, aet: str, port: int, folder: Path, arguments: list[str]) -> None:
+        self.aet = aet
+        self.port = port
+        self.ae = f"{aet}@{LOOPBACK}:{port}"
+        super().__init__(arguments, folder, lambda: echo(aet, port))
+
+
+class StoreScp(DcmtkServer):
+    """``storescp``: stores what it is sent, one association at a time unless given ``--fork``.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder of its own; instances go to ``received`` in it.
+    bit_preserving : bool
+        Write the data set as it came (``+B``).
+    *options
+        Further options of storescp.
+
+    """
+
+    def __init__(self, folder: Path, *options: str, bit_preserving: bool = True) -> None:
+        need("dcmtk")
+        self.received = folder / "received"
+        self.received.mkdir()
+        port = free_port()
+        flags = ["-aet", "STORESCP", "-pdu", "131072", "-od", str(self.received)]
+        flags += ["+B"] if bit_preserving else []
+        flags += [] if any(o.startswith(("+x", "-x")) for o in options) else ["+xa"]
+        super().__init__(
+            "STORESCP", port, folder, [command("storescp") or "storescp", *flags, *map(str, options), str(port)]
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        """What it has stored."""
+        return sorted(self.received.iterdir())
+
+
+class QueryRetrieveScp(DcmtkServer):
+    """``dcmqrscp``: a small archive; C-FIND, C-GET, C-MOVE and C-STORE.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder of its own.
+    modalities : mapping
+        AE title to port of those it may move to, on loopback.
+    *options
+        Further options of dcmqrscp, such as ``"+xr"`` to prefer RLE in what it is sent.
+
+    """
+
+    def __init__(self, folder: Path, modalities: Mapping[str, int] | None = None, *options: str) -> None:
+        need("dcmtk")
+        self.modalities = dict(modalities or {"LAB1": free_port()})
+        (folder / "store").mkdir()
+        port = free_port()
+        hosts = "\n".join(f"{aet.lower()} = ({aet}, {LOOPBACK}, {at})" for aet, at in self.modalities.items())
+        configuration = folder / "dcmqrscp.cfg"
+        configuration.write_text(
+            f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+            f"HostTable BEGIN\n{hosts}\nHostTable END\n"
+            "VendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\nQRSCP {folder / 'store'} RW (1000, 2048mb) ANY\nAETable END\n"
+        )
+        super().__init__(
+            "QRSCP",
+            port,
+            folder,
+            [command("dcmqrscp") or "dcmqrscp", "+B", *options, "-c", str(configuration), str(port)],
+        )
+
+    @property
+    def me(self) -> str:
+        """The first of ``modalities`` as ``AET:port``: what our side must be for a C-MOVE to reach it."""
+        aet, port = next(iter(self.modalities.items()))
+        return f"{aet}:{port}"
+
+    def add(self, *files: Path) -> None:
+        """Store files in it with storescu, in the transfer syntax each one has."""
+        for file in files:
+            run("storescu", "-R", "-xs", "-aec", self.aet, LOOPBACK, self.port, file)

@@ -1,0 +1,135 @@
+"""Where files lie, and what the ledger says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomlab.cohorts.folder import FolderSink, Layout
+from dicomlab.cohorts.ledger import Ledger, load, outcomes_of
+from dicomlab.errors import UsageError
+from dicomlab.model.progress import Control
+from dicomlab.model.protocols import Arrival, Wanted
+from dicomlab.model.report import LEDGER_NAME, Outcome
+
+UID = "1.2.826.0.1.3680043.8.498.1"
+
+
+def test_the_default_is_short_and_says_nothing_of_the_patient() -> None:
+    long = {"StudyInstanceUID": "1." * 31 + "1", "SeriesInstanceUID": "2." * 31 + "2", "SOPInstanceUID": "3." * 31}
+    path = Layout(None).path(long)
+    assert len(str(path)) < 60
+    assert path == Layout(None).path(long)
+    assert path != Layout(None).path({**long, "SOPInstanceUID": UID})
+
+
+@given(st.text(max_size=300))
+def test_no_value_leads_out_of_the_folder(value: str) -> None:
+    path = Layout("{PatientID}/{PatientName}/{SOPInstanceUID}.dcm").path(
+        {"PatientID": value, "PatientName": value, "SOPInstanceUID": value}
+    )
+    assert not path.is_absolute()
+    assert ".." not in path.parts
+    assert len(path.parts) == 3
+    assert all(0 < len(part) <= 80 for part in path.parts)
+    assert all(c.isascii() and (c.isalnum() or c in "._ -") for c in "".join(path.parts))
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "COM1", "aux.txt"])
+def test_names_that_windows_reserves_are_avoided(name: str) -> None:
+    path = Layout("{PatientID}/{SOPInstanceUID}").path({"PatientID": name, "SOPInstanceUID": UID})
+    assert path.parts[0].split(".")[0].upper() not in ("CON", "NUL", "COM1", "AUX")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{PatientID}", "../{SOPInstanceUID}", "/abs/{SOPInstanceUID}", "{SOPInstanceUID!r}", "{SOPInstanceUID:>9}",
+     "{Nonsense}/{SOPInstanceUID}", "{SOPInstanceUID", "C:/{SOPInstanceUID}"],
+)  # fmt: skip
+def test_impossible_layouts(template: str) -> None:
+    with pytest.raises(UsageError):
+        Layout(template)
+
+
+def sink(folder: Path, *uids: str) -> FolderSink:
+    rows = {uid: {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3"} for uid in uids}
+    return FolderSink(folder, "TEST", Layout(None), rows, Control())
+
+
+ELEMENT = bytes.fromhex("10001000 504E0200 4142")
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+
+
+def store(place: FolderSink, uid: str) -> Outcome:
+    writer = place.begin(Arrival("1.2.840.10008.5.1.4.1.1.2", uid, EXPLICIT_LE))
+    writer.write(ELEMENT)
+    return writer.finish()
+
+
+def test_what_arrived_is_in_the_ledger_at_once(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    outcome = store(place, UID)
+    assert outcomes_of(tmp_path) == {UID: outcome}  # before it is closed: a crash may come now
+    assert (tmp_path / outcome.path).is_file()
+    place.close()
+    assert load(tmp_path).outcomes == (outcome,)
+
+
+def test_a_cut_last_line_is_passed_over_and_not_glued(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    outcome = store(place, UID)
+    place.close()
+    with (tmp_path / LEDGER_NAME).open("ab") as file:
+        file.write(b'{"sop_instance_uid":"1.2.3","resu')
+    report = load(tmp_path)
+    assert set(report) == {outcome}
+    assert not report.complete
+    second = sink(tmp_path, UID, "1.9")
+    after = store(second, "1.9")
+    second.close()
+    assert outcomes_of(tmp_path) == {UID: outcome, "1.9": after}
+
+
+def test_a_whole_file_without_a_line_is_found_again(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    store(place, UID)
+    place.close()
+    (tmp_path / LEDGER_NAME).unlink()
+    again = sink(tmp_path, UID)
+    assert again.found(Wanted("1.2", "1.3", UID))
+    assert not again.found(Wanted("1.2", "1.3", "1.4"))
+    again.close()
+    assert load(tmp_path).count("skipped") == 1
+
+
+def test_a_ledger_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.dcm"
+    inner = tmp_path / "inner"
+    place = sink(tmp_path, UID)
+    path = tmp_path / store(place, UID).path
+    place.close()
+    path.rename(outside)
+    with Ledger(inner, "EVIL") as ledger:
+        ledger.append(Outcome(UID, "done", path="../outside.dcm", octets=len(ELEMENT)))
+    victim = sink(inner, UID)
+    assert not victim.found(Wanted("1.2", "1.3", UID))
+    victim.close()
+
+
+def test_somebody_elses_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_NAME).write_text('{"something": "else"}\n')
+    with pytest.raises(UsageError, match="another folder"):
+        sink(tmp_path, UID)
+    with pytest.raises(UsageError, match="no ledger"):
+        load(tmp_path / "absent")
+
+
+def test_what_nobody_asked_for_is_kept_and_marked(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    outcome = store(place, "1.2.3.4")
+    place.close()
+    assert outcome.result == "warning"
+    assert (tmp_path / outcome.path).is_file()
