@@ -238,7 +238,7 @@ class Association(Connection):
         self.send(context, Command.of(name, data=data is not None, **values), data)
         return number
 
-    def cancel(self, context: Context, message_id: int, grace_s: float = CANCEL_GRACE_S) -> None:
+    def cancel(self, context: Context, message_id: int) -> None:
         """Ask to end an operation, from any thread or a signal handler; abort if it does not end in time.
 
         Never waits: where a message is just being sent, its sender sends the C-CANCEL-RQ after it.
@@ -251,7 +251,7 @@ class Association(Connection):
         if self._timer is not None or self.state is not State.DATA_TRANSFER:
             return
         self._cancel = (context.id, message_id)
-        self._timer = threading.Timer(grace_s, self.shut)
+        self._timer = threading.Timer(CANCEL_GRACE_S, self.shut)
         self._timer.daemon = True
         self._timer.start()
         with suppress(CommunicationError):  # whoever reads will meet it

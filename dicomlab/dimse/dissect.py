@@ -29,6 +29,10 @@ def dissect(octets: bytes) -> str:
     str
         Never an error: what can't be read is said to be so.
 
+    Source
+    ------
+    PS3.8 §9.3, PS3.7 §9.3.
+
     """
     try:
         return _dissect(octets)

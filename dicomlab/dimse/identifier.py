@@ -161,6 +161,11 @@ def tree_of(dataset: Dataset, tags: Iterable[int] | None = None, depth: int = 0)
     """Take the plain values (of some tags) out of a pydicom data set; binary ones are left out.
 
     Values are taken as they stand, readable or not: an archive passes on what it was given.
+
+    Source
+    ------
+    PS3.5 §6.2 (value representations).
+
     """
     tree: Tree = {}
     for one in dataset if tags is None else (dataset[tag] for tag in tags if tag in dataset):

@@ -160,10 +160,8 @@ class Search:
     def _finish(self, status: int, comment: str) -> None:
         if tables.category(status) == "failure":
             text = tables.status_text(status, "FIND", comment)
-            raise ServiceError(
-                f"{self._association.endpoint} answered C-FIND with {text}: {tables.advice(status)} (PS3.4 Table C.4-1)",
-                status=status,
-            )
+            why = f"{tables.advice(status)} (PS3.4 Table C.4-1)"
+            raise ServiceError(f"{self._association.endpoint} answered C-FIND with {text}: {why}", status=status)
         if status != tables.SUCCESS:
             self._tell(status)
 

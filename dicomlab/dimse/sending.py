@@ -15,7 +15,7 @@ from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.negotiation import Peer
-from dicomlab.dimse.storage import batches, fitting, recode, send_instance
+from dicomlab.dimse.storage import batches, fitting, is_uid, recode, send_instance
 from dicomlab.errors import DicomlabError, Refused, ServiceError
 from dicomlab.model import trace
 from dicomlab.model.progress import Control
@@ -86,10 +86,14 @@ class _Sending:
     def all_of(self, window: list[Parcel | Unfit]) -> None:
         """Send a part, on as many associations as its contexts need; what is not sent is accounted for too."""
         self._control.total = (self._control.total or 0) + len(window)
-        left = {id(item): item for item in window if isinstance(item, Parcel)}
+        left: dict[int, Parcel] = {}
         for item in window:
             if isinstance(item, Unfit):
                 self._keep(Outcome("", "failed", item.reason, path=Path(item.name).name))
+            elif bad := next((uid for uid in _uids(item) if not is_uid(uid)), None):
+                self._keep(_outcome(item, "failed", f"{bad[:80]!r} in its File Meta Information is no UID (PS3.5 §9)"))
+            else:
+                left[id(item)] = item
         try:
             for proposals, dealt in batches(left.values(), _pair):
                 if self._control.cancelled:
@@ -138,6 +142,10 @@ class _Sending:
 
 def _pair(parcel: Parcel) -> tuple[str, str]:
     return parcel.meta.sop_class_uid, parcel.meta.transfer_syntax_uid
+
+
+def _uids(parcel: Parcel) -> tuple[str, ...]:
+    return (*_pair(parcel), parcel.meta.sop_instance_uid)
 
 
 def _outcome(parcel: Parcel, result: Result, status: str, syntax: str = "", octets: int = 0) -> Outcome:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from io import BytesIO
-from struct import error as struct_error
 from typing import NamedTuple, TypeVar
 
 from dicomlab.dimse import tables
@@ -21,16 +19,22 @@ from dicomlab.dimse.pdu import MAX_CONTEXTS, Octets
 from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
-from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE
+from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE
+from dicomlab.part10.transcode import UNCOMPRESSED, transcode
 from dicomlab.part10.walk import inflated
 
 T = TypeVar("T")
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND, NOT_AUTHORISED = 0xA700, 0xC000, 0x0124
-RECODABLE = (EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE)
+RECODABLE = frozenset({*UNCOMPRESSED, DEFLATED_LE})
 """The transfer syntaxes whose data sets can be encoded anew without touching a pixel."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
+
+
+def is_uid(text: str) -> bool:
+    """Whether it can be a UID: digits and dots, at most 64 (PS3.5 §9.1)."""
+    return _UID.fullmatch(text) is not None
 
 
 # --- out -------------------------------------------------------------------------------------------------------------
@@ -114,28 +118,21 @@ def send_instance(
 
 
 def recode(octets: Octets, source: str, target: str) -> bytes:
-    """Encode a data set anew in another uncompressed Little Endian transfer syntax, with pydicom.
+    """Encode an uncompressed (or deflated) data set anew in Explicit or Implicit VR Little Endian.
 
     Raises
     ------
     ServiceError
-        It can't be read or written so (C000H).
+        It is broken (C000H).
 
     """
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filereader import read_dataset
-    from pydicom.filewriter import write_dataset
-
     try:
-        plain = inflated(octets) if source == DEFLATED_LE else bytes(octets)
-        dataset = read_dataset(BytesIO(plain), is_implicit_VR=source == IMPLICIT_LE, is_little_endian=True)
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, target == IMPLICIT_LE
-        write_dataset(buffer, dataset)
-    except (RemoteProtocolError, ValueError, TypeError, KeyError, AttributeError, OSError, struct_error) as error:
+        if source == DEFLATED_LE:
+            return transcode(inflated(octets), EXPLICIT_LE, target)
+        return transcode(octets, source, target)
+    except RemoteProtocolError as error:
         text = f"can't be encoded anew from {source} to {target}: {error}"
         raise ServiceError(text, status=CANNOT_UNDERSTAND) from error
-    return buffer.getvalue()
 
 
 # --- in --------------------------------------------------------------------------------------------------------------
@@ -183,7 +180,7 @@ def take_instance(
     """
     command, context = message.command, message.context
     sop_class, uid = command.text("AffectedSOPClassUID"), command.text("AffectedSOPInstanceUID")
-    if not (_UID.fullmatch(uid) and _UID.fullmatch(sop_class)):
+    if not (is_uid(uid) and is_uid(sop_class)):
         bad = ServiceError("an Affected SOP Class or Instance UID is no UID", status=CANNOT_UNDERSTAND)
         taken = Taken(uid, bad.status, error=bad)
     elif not command.has_data:
@@ -196,7 +193,7 @@ def take_instance(
         taken = _write(association, Arrival(sop_class, uid, context.transfer_syntax, source=source), sink)
     for _ in association.fragments():
         pass
-    about: dict[str, Value] = {"AffectedSOPInstanceUID": uid} if _UID.fullmatch(uid) else {}
+    about: dict[str, Value] = {"AffectedSOPInstanceUID": uid} if is_uid(uid) else {}
     if taken.error is not None:
         about["ErrorComment"] = _comment(taken.error)
     association.send(context, command.response(taken.status, data=False, **about))

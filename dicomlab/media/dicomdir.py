@@ -15,16 +15,15 @@ from datetime import datetime
 from itertools import pairwise
 from struct import Struct
 
+from pydicom.datadict import tag_for_keyword
+
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.media.file_ids import FileId
 from dicomlab.media.header import DatasetReader
 from dicomlab.media.records import (
-    CARRYING,
-    CODE,
-    CODED,
     KEYS,
     NEVER,
-    NOT_COPIED,
+    SEQUENCES,
     SYNTHETIC,
     SYNTHETIC_BY_VR,
     VERIFIED_AT,
@@ -64,6 +63,8 @@ class Leaf:
     transfer_syntax_uid: str
     row: Mapping[str, Sequence[object]]
     """Raw values of :data:`RECORD_COLUMNS`."""
+    sequences: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    """The items of sequences that its record repeats, as :mod:`~dicomlab.media.sequences` reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +183,14 @@ class _Builder:
                 self.findings.append(Finding(kind, uid, f"{keyword} is empty or unreadable: {value!r} in the record"))
             if value or need < 3:
                 keys[one.tag] = _element(keyword, value)
-        if kind in CODED:
-            self._coded(kind, uid, row, keys)
-        for name in CARRYING.get(kind, ()):
-            values = row.get(name, ())
-            if "HAS CONCEPT MOD" in values or (values and not name.startswith("Content")):
-                self.findings.append(Finding(kind, uid, f"the record does not repeat {NOT_COPIED[name]}"))
+        for keyword, need in SEQUENCES.get(kind, ()):
+            items = leaf.sequences.get(keyword, ()) if leaf is not None else ()
+            if not items and need == 1:
+                self.findings.append(
+                    Finding(kind, uid, f"no {keyword}, which the record must have and nobody can make up")
+                )
+            elif items or need == 2:
+                keys[tag_for_keyword(keyword) or 0] = _sequence(keyword, items)
         if kind == "SR DOCUMENT" and first(row, "VerificationFlag") == "VERIFIED":
             moments = [str(one) for one in row.get(VERIFIED_AT, ()) if one]
             keys[column("VerificationDateTime").tag] = _element("VerificationDateTime", max(moments, default=NEVER))
@@ -195,16 +198,6 @@ class _Builder:
         if not octets.isascii():
             body += _element("SpecificCharacterSet", _UTF8.decode())
         return _Record(body + octets)
-
-    def _coded(self, kind: str, uid: str, row: Mapping[str, Sequence[object]], keys: dict[int, bytes]) -> None:
-        parts = {part: first(row, f"ConceptNameCodeSequence.{part}") for part in CODE}
-        known = {column(part).tag: _element(part, text) for part, text in parts.items() if text}
-        if not known and CODED[kind] == 1:
-            self.findings.append(Finding(kind, uid, "no Concept Name Code Sequence, though every document has one"))
-            return
-        item = b"".join(known[tag] for tag in sorted(known))
-        content = _ITEM.pack(0xFFFE, 0xE000, len(item)) + item if item else b""
-        keys[0x0040A043] = _LONG.pack(0x0040, 0xA043, b"SQ", len(content)) + content
 
 
 def _assemble(roots: list[_Record], file_set_uid: str, file_set_id: str) -> bytes:
@@ -275,6 +268,12 @@ def _element(keyword: str, value: str | int) -> bytes:
     if vr not in _LONG_VRS and len(octets) > 0xFFFE:
         octets = octets[:1024]  # no key of a record is that long: PN has 64 characters for each group
     return header.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(octets)) + octets
+
+
+def _sequence(keyword: str, items: Sequence[bytes]) -> bytes:
+    content = b"".join(_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
+    tag = tag_for_keyword(keyword) or 0
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, b"SQ", len(content)) + content
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

@@ -9,12 +9,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Leaf, decode_dicomdir, encode_dicomdir
 from dicomlab.media.file_ids import FileIds, is_file_id
+from dicomlab.media.records import SEQUENCES, record_type
 from dicomlab.media.scan import FileError, Found, Scan, examine, opened
+from dicomlab.media.sequences import read_sequences
 from dicomlab.model.columns import columns
 from dicomlab.model.matching import first
 from dicomlab.model.progress import Control
@@ -191,11 +194,11 @@ def parcel_of(found: Found) -> Parcel:
     """A file as it lies; its identity is that of the data set, whatever the File Meta Information says."""
     sop_class_uid = first(found.row, "SOPClassUID")
     meta = replace(found.meta, sop_class_uid=sop_class_uid, sop_instance_uid=found.sop_instance_uid)
-    return Parcel(meta, found.name, found.path)
+    return Parcel(meta, found.name, found.path, padding=found.padding)
 
 
 def copy(parcel: Parcel, sink: Sink) -> Outcome:
-    """Give one file to a sink in pieces, octet for octet.
+    """Give one file to a sink in pieces, octet for octet; padding behind the data set stays behind.
 
     Raises
     ------
@@ -206,7 +209,8 @@ def copy(parcel: Parcel, sink: Sink) -> Outcome:
 
     """
     meta = parcel.meta
-    with opened(parcel.path) if parcel.path is not None else parcel.open() as octets:
+    with opened(parcel.path) if parcel.path is not None else parcel.open() as file:
+        octets = file[: parcel.size]
         start = bytes(octets[: meta.length])
         writer = sink.begin(Arrival(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, start))
         try:
@@ -289,14 +293,15 @@ def write_directory(scan: Scan) -> tuple[Finding, ...]:
         with suppress(RemoteProtocolError, OSError):
             before = read_directory(path)
             file_set_id, file_set_uid = before.file_set_id, before.file_set_uid or file_set_uid
-    leaves, unnamed = [], []
+    leaves: list[Leaf] = []
+    extra: list[Finding] = []
     for found in scan.instances.values():
         components = PurePosixPath(found.name).parts
         if is_file_id(components):
             uids = (first(found.row, "SOPClassUID"), found.sop_instance_uid, found.meta.transfer_syntax_uid)
-            leaves.append(Leaf(components, *uids, found.row))
+            leaves.append(Leaf(components, *uids, found.row, _sequences(found, extra)))
         else:
-            unnamed.append(Finding("", found.sop_instance_uid, "its name is no File ID: it has no record"))
+            extra.append(Finding("", found.sop_instance_uid, "its name is no File ID: it has no record"))
     octets, findings = encode_dicomdir(leaves, file_set_uid=file_set_uid, file_set_id=file_set_id)
     part = path.with_name(f".{DICOMDIR}.{secrets.token_hex(4)}.part")
     try:
@@ -309,4 +314,18 @@ def write_directory(scan: Scan) -> tuple[Finding, ...]:
         raise
     if path not in scan.directories:
         scan.directories.append(path)
-    return (*findings, *unnamed)
+    return (*findings, *extra)
+
+
+def _sequences(found: Found, findings: list[Finding]) -> dict[str, tuple[bytes, ...]]:
+    """What the record repeats of the sequences of its instance; most kinds of records repeat none."""
+    kind = record_type(first(found.row, "SOPClassUID"))
+    wanted = [(keyword, tag) for keyword, _ in SEQUENCES.get(kind, ()) if (tag := tag_for_keyword(keyword))]
+    if not wanted:
+        return {}
+    try:
+        with opened(found.path) as octets:
+            return read_sequences(octets[found.meta.length :], found.meta, wanted)
+    except (RemoteProtocolError, OSError, ValueError) as error:
+        findings.append(Finding(kind, found.sop_instance_uid, f"its sequences could not be repeated: {error}"))
+        return {}

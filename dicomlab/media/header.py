@@ -10,7 +10,6 @@ PS3.10 §7 (file format), PS3.5 §7 (data elements), §A.5 (deflated transfer sy
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
@@ -20,14 +19,12 @@ from dicomlab.errors import RemoteProtocolError
 from dicomlab.media.charset import codecs_of, decode_text
 from dicomlab.model.columns import Column
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, FileMeta, decode_file_meta
-from dicomlab.part10.walk import Element, Octets, elements
+from dicomlab.part10.walk import MAX_INFLATED, Element, Octets, elements, inflated
 
-MAX_INFLATED = 1 << 28
-"""Octets beyond which a deflated data set is called a bomb: 256 MiB."""
 MAX_VALUE = 1 << 24
 """Octets beyond which a value can't be one cell of a table: 16 MiB."""
 
-_CHARSET = 0x00080005
+CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
@@ -76,13 +73,32 @@ def read_row(octets: Octets, columns: Iterable[Column]) -> dict[str, Raws]:
 
 def read_dataset_row(octets: Octets, meta: FileMeta, columns: Iterable[Column]) -> dict[str, Raws]:
     """Read the attributes of one whole data set, its File Meta Information being known; see :func:`read_row`."""
-    syntax = meta.transfer_syntax_uid
-    if syntax == DEFLATED_LE:
-        octets, syntax = inflate(octets), EXPLICIT_LE
     asked = tuple(columns)
-    reader = DatasetReader(octets, syntax, {one.tag for one in asked})
+    return row_of(reader_of(octets, meta, {one.tag for one in asked}), meta, asked)
+
+
+def reader_of(octets: Octets, meta: FileMeta, tags: set[int]) -> DatasetReader:
+    """Walk a data set in any transfer syntax and find what may be asked for.
+
+    Raises
+    ------
+    RemoteProtocolError
+        Cut short or broken; deflated, and inflating beyond 256 MiB.
+
+    Source
+    ------
+    PS3.5 §A.5 (deflated), §7.1.
+
+    """
+    if meta.transfer_syntax_uid == DEFLATED_LE:
+        return DatasetReader(inflated(octets, MAX_INFLATED), EXPLICIT_LE, tags)
+    return DatasetReader(octets, meta.transfer_syntax_uid, tags)
+
+
+def row_of(reader: DatasetReader, meta: FileMeta, columns: Iterable[Column]) -> dict[str, Raws]:
+    """Decode the attributes that are asked for; see :func:`read_row`."""
     row: dict[str, Raws] = {}
-    for one in asked:
+    for one in columns:
         values: Raws
         if one.tag in _META:
             text = getattr(meta, _META[one.tag])
@@ -92,31 +108,6 @@ def read_dataset_row(octets: Octets, meta: FileMeta, columns: Iterable[Column]) 
         if values:
             row[one.name] = values
     return row
-
-
-def inflate(octets: Octets) -> bytes:
-    """Undo Deflated Explicit VR Little Endian, up to 256 MiB.
-
-    Raises
-    ------
-    RemoteProtocolError
-        No deflate stream, one that is cut short, or one that unfolds beyond all measure.
-
-    Source
-    ------
-    PS3.5 §A.5; RFC 1951.
-
-    """
-    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(bytes(octets), MAX_INFLATED)
-    except zlib.error as error:
-        raise RemoteProtocolError(f"no deflate stream: {error}", section="PS3.5 §A.5", offset=0) from error
-    if len(inflated) >= MAX_INFLATED:
-        raise RemoteProtocolError(f"inflates beyond {MAX_INFLATED} octets", section="PS3.5 §A.5", offset=0)
-    if not stream.eof:
-        raise RemoteProtocolError("the deflate stream is cut short", section="PS3.5 §A.5", offset=len(octets))
-    return inflated
 
 
 class DatasetReader:
@@ -136,16 +127,19 @@ class DatasetReader:
     """
 
     def __init__(self, octets: Octets, syntax: str, tags: set[int], encodings: Sequence[str] = ()) -> None:
-        self._octets = memoryview(octets)
-        self._syntax = syntax
+        self.octets = memoryview(octets)
+        self.syntax = syntax
         self._big = syntax == EXPLICIT_BE
-        wanted = tags | {_CHARSET, _PIXEL_REPRESENTATION}
+        wanted = tags | {CHARSET, _PIXEL_REPRESENTATION}
         self._found: dict[int, Element] = {}
+        self.end = 0
+        """The octet after the last element: what follows is padding of the medium."""
         for element in elements(octets, syntax):
+            self.end = element.end
             if element.tag in wanted:
                 self._found.setdefault(element.tag, element)
         self._encodings: Sequence[str] = encodings or codecs_of([])
-        if terms := self._decode("CS", self._found.get(_CHARSET)):
+        if terms := self._decode("CS", self._found.get(CHARSET)):
             self._encodings = codecs_of([str(term) for term in terms])
 
     def element(self, tag: int) -> Element | None:
@@ -187,7 +181,7 @@ class DatasetReader:
                 section="PS3.5 §6.2",
                 offset=element.offset,
             )
-        octets = bytes(self._octets[element.value : element.end])
+        octets = bytes(self.octets[element.value : element.end])
         order = ">" if self._big else "<"
         if vr in _NUMBERS:
             unit = Struct(order + _NUMBERS[vr])
@@ -212,17 +206,17 @@ class DatasetReader:
         PS3.5 §7.5 (nested data sets), §6.2.2 note 3 (a sequence as UN is in Implicit VR Little Endian).
 
         """
-        syntax = IMPLICIT_LE if element.vr == "UN" else self._syntax
+        syntax = IMPLICIT_LE if element.vr == "UN" else self.syntax
         header = Struct((">" if syntax == EXPLICIT_BE else "<") + "HHL")
         at = element.value
         while at + 8 <= element.end:
-            group, number, length = header.unpack_from(self._octets, at)
+            group, number, length = header.unpack_from(self.octets, at)
             tag = (group << 16) | number
             if tag == _SEQUENCE_END:
                 return
             if tag != _ITEM:
                 raise RemoteProtocolError("something other than an item in a sequence", section="PS3.5 §7.5", offset=at)
-            start, rest = at + 8, self._octets[at + 8 : element.end]
+            start, rest = at + 8, self.octets[at + 8 : element.end]
             after = start + length
             if length == _UNDEFINED:
                 length = _length_of_item(rest, syntax)

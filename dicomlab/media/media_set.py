@@ -387,8 +387,8 @@ class MediaSet(SearchPath, Summarised):
 
         """
         target = Path(dest)
-        root = self._place()[0]
-        if target.resolve().is_relative_to(root.resolve()):
+        root, single = self._place()
+        if single is None and target.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"{target} lies in the folder that is to be copied: choose another")
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UsageError(f"{target} is not an empty folder: a File-set is written whole, into a folder of its own")

@@ -84,29 +84,19 @@ KEYS: dict[str, tuple[tuple[str, int], ...]] = {
 }
 """Keys of each record type as (keyword, Type); a 3 stands for "where the instance has it" (Types 3 and 1C)."""
 
-CODED: dict[str, int] = {"SR DOCUMENT": 1, "KEY OBJECT DOC": 1, "ENCAP DOC": 2}
-"""Record types with a Concept Name Code Sequence (0040,A043), and its Type."""
-
-CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning", "LongCodeValue", "URNCodeValue")
-"""What of a code is copied (PS3.3 §8.8)."""
+SEQUENCES: dict[str, tuple[tuple[str, int], ...]] = {
+    "SR DOCUMENT": (("ConceptNameCodeSequence", 1), ("ContentSequence", 3)),
+    "KEY OBJECT DOC": (("ConceptNameCodeSequence", 1), ("ContentSequence", 3)),
+    "ENCAP DOC": (("ConceptNameCodeSequence", 2),),
+    "PRESENTATION": (("ReferencedSeriesSequence", 3), ("BlendingSequence", 3)),
+    "SPECTROSCOPY": (("ReferencedImageEvidenceSequence", 3),),
+}
+"""Sequences that a record repeats from its instance, as (keyword, Type). Of a Content Sequence only the concept
+modifiers of the title are repeated."""
 
 VERIFIED_AT = "VerifyingObserverSequence.VerificationDateTime"
 """Where a verified document says when: the latest of them stands in its record (Type 1C)."""
 NEVER = "19000101000000"
-
-NOT_COPIED: dict[str, str] = {
-    "ContentSequence.RelationshipType": "concept modifiers of its title (Content Sequence)",
-    "ReferencedSeriesSequence.SeriesInstanceUID": "the images it refers to (Referenced Series Sequence)",
-    "ReferencedImageEvidenceSequence.ReferencedSOPInstanceUID": "the images it refers to",
-}
-"""Attributes whose presence makes a Type 1C sequence of the record due, which the writer leaves out and reports."""
-
-CARRYING: dict[str, tuple[str, ...]] = {
-    "SR DOCUMENT": ("ContentSequence.RelationshipType",),
-    "KEY OBJECT DOC": ("ContentSequence.RelationshipType",),
-    "PRESENTATION": ("ReferencedSeriesSequence.SeriesInstanceUID",),
-    "SPECTROSCOPY": ("ReferencedImageEvidenceSequence.ReferencedSOPInstanceUID",),
-}
 
 SYNTHETIC: dict[str, str] = {
     "StudyID": "1",
@@ -141,5 +131,4 @@ def record_type(sop_class_uid: str) -> str:
 def keywords() -> Iterable[str]:
     """Every attribute that a record may take from an instance, as column names."""
     names = [keyword for keys in KEYS.values() for keyword, _ in keys]
-    names += [f"ConceptNameCodeSequence.{part}" for part in CODE]
-    return dict.fromkeys([*names, *NOT_COPIED, VERIFIED_AT])
+    return dict.fromkeys([*names, VERIFIED_AT])

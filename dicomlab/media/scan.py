@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydicom.uid import UID
+from pydicom._uid_dict import UID_dictionary
 
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable
 from dicomlab.media.dicomdir import DIRECTORY_CLASS
-from dicomlab.media.header import read_dataset_row
+from dicomlab.media.header import read_dataset_row, reader_of, row_of
 from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.progress import Control
 from dicomlab.model.report import LEDGER_NAME
 from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import FileMeta, decode_file_meta
+from dicomlab.part10.meta import DEFLATED_LE, FileMeta, decode_file_meta
 from dicomlab.part10.walk import Octets
 
 _MAP_FROM = 1 << 20
@@ -64,7 +64,7 @@ _REQUIRED = ("SOPClassUID", *(UNIQUE_KEY[level] for level in ("instance", "serie
 _KINDS: tuple[tuple[str, ErrorKind], ...] = (
     ("deflate stream is cut", "truncated"),
     ("deflate stream", "inflate"),
-    ("inflates beyond", "inflate"),
+    ("inflates to more", "inflate"),
     ("nested deeper", "nesting"),
     ("is no VR", "ts_mismatch"),
     ("are missing", "truncated"),
@@ -91,6 +91,9 @@ class Found:
     """Relative to the root, with ``/``."""
     meta: FileMeta
     size: int
+    """Octets of the file, without padding."""
+    padding: int
+    """Octets of zero that a medium put behind the data set."""
     row: dict[str, Sequence[object]]
 
     @property
@@ -271,24 +274,27 @@ def examine(path: Path, name: str, octets: Octets, more: Sequence[Column] = ()) 
         return FileError(name, "not_dicom" if foreign else "bad_meta", str(error))
     if meta.sop_class_uid == DIRECTORY_CLASS:
         return None
-    syntax = UID(meta.transfer_syntax_uid)
-    if not syntax.is_transfer_syntax or syntax.is_private:
+    syntax = meta.transfer_syntax_uid
+    if UID_dictionary.get(syntax, ("", ""))[1] != "Transfer Syntax":
         return FileError(name, "unknown_ts", f"transfer syntax {syntax[:64]} is not in PS3.6: it can't be read safely")
+    asked = dict.fromkeys((*BASE, *more))
     try:
-        row = read_dataset_row(memoryview(octets)[meta.length :], meta, dict.fromkeys((*BASE, *more)))
+        reader = reader_of(memoryview(octets)[meta.length :], meta, {one.tag for one in asked})
+        row = row_of(reader, meta, asked)
     except RemoteProtocolError as error:
         text = str(error)
         kind: ErrorKind = next((kind for phrase, kind in _KINDS if phrase in text), "bad_length")
         return FileError(name, kind, text)
     if missing := [uid for uid in _REQUIRED if not row.get(uid)]:
         return FileError(name, "missing_uid", f"no {', '.join(missing)}: no place in patient, study and series")
-    return Found(path, name, meta, len(octets), dict[str, "Sequence[object]"](row))
+    padding = 0 if syntax == DEFLATED_LE else len(octets) - meta.length - reader.end
+    return Found(path, name, meta, len(octets) - padding, padding, dict[str, "Sequence[object]"](row))
 
 
 def _duplicate(first: Found, second: Found) -> FileError:
     try:
         with opened(first.path) as one, opened(second.path) as other:
-            same = one[first.meta.length :] == other[second.meta.length :]
+            same = one[first.meta.length : first.size] == other[second.meta.length : second.size]
     except (OSError, ValueError):
         same = False
     what = "the same data set" if same else "ANOTHER data set with the same SOP Instance UID"

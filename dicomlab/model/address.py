@@ -38,7 +38,7 @@ class AEAddress:
     def parse(cls, text: str) -> Self:
         """Read ``"PACS@10.0.0.5:104"`` or ``"PACS@[::1]:104"``; without a port, 104."""
         title, at, rest = text.rpartition("@")
-        found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s/]+)(?::(.*))?", rest)
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^:\[\]\s/]+)(?::(.*))?", rest)
         if not at or not found:
             raise UsageError(f"{text!r} is no address of an Application Entity: write AET@host:port")
         port = DICOM_PORT if found[2] is None else _port(found[2], text)

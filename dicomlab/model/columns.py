@@ -226,7 +226,7 @@ def column(name: str | int) -> Column:
 def _tag(part: str) -> int:
     if found := TAG_TEXT.fullmatch(part):
         return int(found[1] + found[2], 16)
-    tag = tag_for_keyword(part)
+    tag = tag_for_keyword(part) if part else None  # some retired elements have no keyword
     if tag is None:
         near = get_close_matches(part, _keywords(), n=3, cutoff=0.75)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -323,7 +323,8 @@ def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tu
     if len(cells) > 1:
         text = "\\".join(map(shown, raws))[:200]
         problems.append((text, f"{len(cells)} values where one is allowed (VM 1)"))
-        return ("\\".join(str(c) for c in cells if c is not None) if column.dtype == "str" else None), problems
+        joined = "\\".join(str(c) for c in cells if c is not None) if column.dtype == "str" else ""
+        return joined or None, problems
     return (cells[0] if cells else None), problems
 
 

@@ -42,9 +42,10 @@ class Instance(Summarised):
         return dataset
 
     def _summary_(self) -> Summary:
+        from pydicom.config import IGNORE
         from pydicom.uid import UID
 
-        kind = UID(self.sop_class_uid).name if self.sop_class_uid else "class unknown"
+        kind = UID(self.sop_class_uid, IGNORE).name if self.sop_class_uid else "class unknown"
         facts = (
             ("SOPInstanceUID", self.sop_instance_uid),
             ("SOPClassUID", kind),

@@ -7,9 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,13 +32,15 @@ class Progress:
 class Control:
     """What a long verb shares with the path that carries it out: progress in, cancellation out.
 
-    Thread-safe. A path calls :meth:`advance`; it looks at :attr:`cancelled` between messages, and registers with
+    Thread-safe, and :meth:`cancel` is safe in a signal handler: it takes no lock, which the interrupted thread or one
+    that waits for it might hold. A path calls :meth:`advance`; it looks at :attr:`cancelled` between messages, and registers with
     :meth:`on_cancel` what must happen at once when somebody cancels while it waits for the peer.
     """
 
     def __init__(self, on_progress: OnProgress | None = None, total: int | None = None) -> None:
-        self._lock = threading.RLock()
-        self._event = threading.Event()
+        self._lock = threading.RLock()  # of the counters only
+        self._cancelled = False
+        self._wake: SimpleQueue[None] = SimpleQueue()  # threading.Event.set() in a signal handler can wait for ever
         self._callbacks: list[Callable[[], None]] = []
         self._started = time.monotonic()
         self._on_progress = on_progress
@@ -47,7 +50,7 @@ class Control:
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._event.is_set()
+        return self._cancelled
 
     @property
     def progress(self) -> Progress:
@@ -66,11 +69,10 @@ class Control:
 
     def cancel(self) -> None:
         """Ask to stop; what arrived is kept. May be called from any thread and more than once."""
-        with self._lock:
-            self._event.set()
-            callbacks = list(self._callbacks)
+        self._cancelled = True
+        self._wake.put(None)
         with ExitStack() as stack:  # one that fails keeps none of the others from being called
-            for callback in reversed(callbacks):
+            for callback in reversed(self._callbacks.copy()):
                 stack.callback(callback)
 
     @contextmanager
@@ -89,19 +91,20 @@ class Control:
                 return
             call()
 
-        with self._lock:
-            self._callbacks.append(once)
+        self._callbacks.append(once)  # before looking: whoever cancels now finds it
         try:
             if self.cancelled:
                 once()
             yield
         finally:
-            with self._lock:
-                self._callbacks.remove(once)
+            self._callbacks.remove(once)
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake when cancelled; True if cancelled."""
-        return self._event.wait(seconds)
+        with suppress(Empty):
+            self._wake.get(timeout=max(0.0, seconds))
+            self._wake.put(None)  # others may wait too
+        return self._cancelled
 
 
 _running: ContextVar[Control | None] = ContextVar("dicomlab_running", default=None)

@@ -185,10 +185,7 @@ def _key(one: Column, value: object) -> Key:
         return Key(one, "range", (start, end))
     if isinstance(value, tuple):
         raise UsageError(f"{one.name} ({one.vr}): only dates and times have ranges; a list means any of its values")
-    if hasattr(value, "tolist") and not isinstance(value, _NO_LIST):  # numpy and pandas
-        if getattr(getattr(value, "dtype", None), "kind", "") == "M" and type(value).__module__ == "numpy":
-            value = value.astype("datetime64[us]")  # type: ignore[attr-defined]  # finer ones become bare numbers
-        value = value.tolist()
+    value = _native(value)
     if isinstance(value, Iterable) and not isinstance(value, _NO_LIST):
         texts = tuple(dict.fromkeys(_text(one, item) for item in value))
         texts = tuple(sorted(texts)) if isinstance(value, AbstractSet) else texts
@@ -199,6 +196,16 @@ def _key(one: Column, value: object) -> Key:
         start, _, end = value.partition("-")
         return _key(one, (start.strip() or None, end.strip() or None))
     return _single(one, _text(one, value))
+
+
+def _native(value: Any) -> object:
+    """A value or list of numpy or pandas as Python's own; anything else as it is."""
+    if not hasattr(value, "tolist") or isinstance(value, _NO_LIST):
+        return value
+    if type(value).__module__ == "numpy" and value.dtype.kind == "M":
+        value = value.astype("datetime64[us]")  # finer ones would become bare numbers
+    native: object = value.tolist()
+    return native
 
 
 def _after(one: Column, start: str, end: str) -> bool:
@@ -222,6 +229,7 @@ def _single(one: Column, text: str) -> Key:
 
 def _text(one: Column, value: object) -> str:
     """One value as DICOM text."""
+    value = _native(value)
     where = f"{one.name} ({one.vr})"
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:  # noqa: PLR0124  (NaN)
         raise UsageError(f"{where}: a missing value can't be matched; drop it from the list")

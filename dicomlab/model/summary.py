@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dicomlab.model.links import above
 
 TEXT_ROWS = 20
-TEXT_CELL = 64
+TEXT_CELL = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,15 @@ class Summary:
 def visible(text: str, limit: int = 200) -> str:
     """`text` with control and bidirectional characters made visible, cut at `limit` with its length named."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: limit + 1])
-    return shown if len(text) <= limit else f"{shown[:limit]}… ({len(text)} characters)"
+    return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(text)} characters)"
 
 
 def as_text(summary: Summary) -> str:
     """The facts of a summary as aligned plain text."""
     lines = [visible(summary.title)]
-    width = max((len(name) for name, _ in summary.facts), default=0)
-    lines += [f"  {name.ljust(width)}  {visible(value)}" for name, value in summary.facts]
+    facts = [(visible(name, TEXT_CELL), visible(value)) for name, value in summary.facts]
+    width = max((len(name) for name, _ in facts), default=0)
+    lines += [f"  {name.ljust(width)}  {value}".rstrip() for name, value in facts]
     if summary.columns:
         lines += ["", *_table(summary.columns, summary.rows[:TEXT_ROWS])]
     hidden = summary.hidden_rows + max(0, len(summary.rows) - TEXT_ROWS)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from dicomlab.model.summary import Summary, visible
 
 MAX_OCTETS = 24_000
-_CELL = 120
+_CELL = 160
 
 
 class Markup(str):

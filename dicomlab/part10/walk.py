@@ -188,11 +188,6 @@ def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
     return result
 
 
-def require_whole(octets: Octets, transfer_syntax_uid: str) -> None:
-    """Raise ``RemoteProtocolError`` if a data set is cut short or broken."""
-    length_of_whole(octets, transfer_syntax_uid)
-
-
 def length_of_whole(octets: Octets, transfer_syntax_uid: str) -> int:
     """How many octets belong to a data set that must be whole: all of them but the padding of a medium after it.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID
 
 from dicomlab.media.scan import FileError, Found, examine, list_files
 from dicomlab.model.matching import first
@@ -164,6 +165,6 @@ def _why_not(found: Found | FileError | None) -> tuple[str, str] | None:
         return "no_patient_id", "no Patient ID, so the Patient Root model has no place for it"
     if found.meta.transfer_syntax_uid == DEFLATED_LE:
         return "deflated", "Deflated Explicit VR Little Endian, which nobody offers by default on an association"
-    if not UID(first(found.row, "SOPClassUID")).is_valid or not UID(found.sop_instance_uid).is_valid:
+    if not all(re.fullmatch(RE_VALID_UID, uid) for uid in (first(found.row, "SOPClassUID"), found.sop_instance_uid)):
         return "bad_uid", "a UID that can't be one"
     return None

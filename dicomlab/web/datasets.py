@@ -8,28 +8,28 @@ PS3.18 §8.7.3 (Implicit VR Little Endian and Explicit VR Big Endian shall not b
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
-
-import numpy as np
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from dicomlab.part10.walk import elements
+from dicomlab.part10.meta import (
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    decode_file_meta,
+    encode_file_meta,
+)
+from dicomlab.part10.transcode import transcode
+from dicomlab.part10.walk import Octets, elements, inflated
 
 NOT_ALLOWED = frozenset({IMPLICIT_LE, EXPLICIT_BE})
 """Transfer syntaxes that shall not be used in web services."""
 UNCOMPRESSED = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED_LE})
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
-_WORD = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
-
-Octets = bytes | bytearray | memoryview
 
 
 def uids_of(octets: Octets, transfer_syntax_uid: str) -> dict[int, str]:
     """Walk a data set to its end and give its SOP Class, SOP Instance, Study and Series Instance UIDs by tag.
-
-    Those of a deflated data set are not looked at.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def uids_of(octets: Octets, transfer_syntax_uid: str) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     if transfer_syntax_uid == DEFLATED_LE:
-        return found
+        octets, transfer_syntax_uid = inflated(octets), EXPLICIT_LE
     for one in elements(octets, transfer_syntax_uid):
         if one.tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES) and one.length <= 66:
             value = bytes(octets[one.value : one.value + one.length])
@@ -66,49 +66,43 @@ def can_decode(transfer_syntax_uid: str) -> bool:
 def to_explicit_le(octets: Octets) -> bytes:
     """Write a whole Part 10 file anew in Explicit VR Little Endian, compressed pixels decompressed.
 
+    Values of uncompressed data sets stay as they are, octet for octet but for their order.
+
     Raises
     ------
     RemoteProtocolError
-        It can't be read, or its pixels can't be decoded here.
+        It is broken, or its pixels can't be decoded here.
 
     Source
     ------
     PS3.5 §A.2, PS3.10 §7.1.
 
     """
-    from pydicom import dcmread, dcmwrite
-    from pydicom.errors import InvalidDicomError
-    from pydicom.uid import UID
+    meta = decode_file_meta(octets, final=True)
+    if meta.transfer_syntax_uid not in UNCOMPRESSED:
+        return _decompressed(octets)
+    dataset = octets[meta.length :]
+    if meta.transfer_syntax_uid == DEFLATED_LE:
+        dataset = inflated(dataset)
+    elif meta.transfer_syntax_uid != EXPLICIT_LE:
+        dataset = transcode(dataset, meta.transfer_syntax_uid, EXPLICIT_LE)
+    head = encode_file_meta(
+        meta.sop_class_uid, meta.sop_instance_uid, EXPLICIT_LE, source_ae_title=meta.source_ae_title
+    )
+    return head + bytes(dataset)
+
+
+def _decompressed(octets: Octets) -> bytes:
+    from pydicom import dcmread
 
     try:
         dataset = dcmread(BytesIO(octets))
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax == EXPLICIT_BE:
-            _swap(dataset)
-        if syntax not in UNCOMPRESSED:
-            dataset.decompress(generate_instance_uid=False)
-        else:
-            dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
+        dataset.decompress(as_rgb=False, generate_instance_uid=False)
         buffer = BytesIO()
-        # forced: pydicom declines to change the byte order, which _swap has made safe
-        dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+        dataset.save_as(buffer, enforce_file_format=True)
     except (
-        InvalidDicomError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, OverflowError, EOFError,
-        NotImplementedError, OSError, UserWarning,
+        ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, OverflowError, EOFError, OSError,
+        UserWarning,
     ) as error:  # fmt: skip
-        raise RemoteProtocolError(
-            f"can't be written in Explicit VR Little Endian: {error}", section="PS3.5 §A.2"
-        ) from error
+        raise RemoteProtocolError(f"its pixels can't be decoded here: {error}", section="PS3.5 §A.4") from error
     return buffer.getvalue()
-
-
-def _swap(dataset: Any) -> None:
-    """Swap the octets of each word of values that are strings of words: pydicom leaves those as they lie."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                _swap(item)
-        elif (size := _WORD.get(element.VR)) and isinstance(element.value, bytes):
-            whole = len(element.value) // size * size
-            swapped = np.frombuffer(element.value[:whole], f">u{size}").astype(f"<u{size}").tobytes()
-            element.value = swapped + element.value[whole:]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydicom.charset import python_encoding
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import Column
@@ -83,6 +83,8 @@ def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...]) ->
 
 def _vr(dataset: Dataset, tag: int, element: Any) -> str:
     vr = str(element.VR or "")
+    if vr == "UN" and not (tag >> 16) % 2 and dictionary_has_tag(tag):
+        vr = ""  # a standard attribute that passed through a system that did not know it (PS3.5 §6.2.2)
     if not vr:
         private = (tag >> 16) % 2
         try:

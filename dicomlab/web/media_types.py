@@ -20,7 +20,8 @@ OCTETS = "application/octet-stream"
 RELATED = "multipart/related"
 
 MAX_HEADER = 8192
-_MAX_BOUNDARY = 70
+_MAX_BOUNDARY = 256
+"""RFC 2046 allows 70 characters; Orthanc's client sends 73."""
 
 FRAME_MEDIA_TYPES: dict[str, str] = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
@@ -75,7 +76,7 @@ class MediaType:
         found = self.parameters.get("boundary", "")
         if not 0 < len(found) <= _MAX_BOUNDARY or not found.isascii() or not found.isprintable():
             raise RemoteProtocolError(
-                f"a multipart answer needs a boundary of 1 to 70 characters, not {found[:80]!r}",
+                f"a multipart message needs a boundary of 1 to 70 ASCII characters, not {found[:80]!r}",
                 section="RFC 2046 §5.1.1",
             )
         return found

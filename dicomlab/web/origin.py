@@ -130,7 +130,7 @@ class _Origin:
         _require_json(ranges)
         try:
             search = parse_search(resource, text)
-        except (RemoteProtocolError, ValueError) as error:
+        except RemoteProtocolError as error:
             raise _Problem(400, str(error)) from error
         most = MAX_ROWS if search.limit is None else min(search.limit, MAX_ROWS)
         found = list(islice(self._holdings.search(search.query), search.offset, search.offset + most + 1))
@@ -175,7 +175,7 @@ class _Origin:
         except NotHere as error:
             raise _Problem(404, str(error)) from error
         except RemoteProtocolError as error:
-            raise _Problem(500, str(error)) from error
+            raise _Problem(406, f"stored in {held[0].transfer_syntax_uid}; {error}") from error
         if not pieces:
             raise _Problem(406, f"stored in {held[0].transfer_syntax_uid}: ask for that, or for transfer-syntax=*")
         return _answer_with(pieces, ranges, OCTETS)

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import Interrupted, RemoteProtocolError
 from dicomlab.model.protocols import Held
 from dicomlab.part10.files import CHUNK_OCTETS
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE
@@ -87,7 +87,7 @@ def _file_chunks(path: Path, size: int) -> Iterator[bytes]:
             left -= len(chunk)
             yield chunk
     if left:
-        raise OSError(f"{path.name} became shorter while it was sent")
+        raise Interrupted("the file became shorter while it was sent", endpoint=path.name)
 
 
 def _rewritten(path: Path) -> bytes:
@@ -157,10 +157,9 @@ def frame_pieces(held: Held, numbers: Sequence[int], ranges: Sequence[MediaType]
     for one in ranges:
         asked = one.parameters.get("transfer-syntax", "")
         plain = one.part in (OCTETS, "*/*", "application/*")
-        if compressed and (
-            (asked in ("*", stored) and (plain or MediaType(one.part).covers(media)))
-            or (not asked and media != OCTETS and not plain and MediaType(one.part).covers(media))
-        ):
+        covered = plain or MediaType(one.part).covers(media)
+        unasked = not asked and (one.name == "*/*" or (media != OCTETS and not plain))
+        if compressed and covered and (asked in ("*", stored) or unasked):
             kind = str(MediaType(media, {"transfer-syntax": stored}))
             return [_piece(kind, _stored_frame(dataset, number, count)) for number in wanted]
         if plain and asked in ("", "*", EXPLICIT_LE) and can_decode(stored):

@@ -22,6 +22,7 @@ Kind = Literal["search", "retrieve", "metadata", "frames", "bulkdata"]
 MAX_URL = 2000
 """Characters of a URL that every server and proxy takes."""
 MAX_FRAMES = 10_000
+MAX_PARAMETERS = 1000
 
 _SECTION = "PS3.18 §10.1.1"
 _RAW = "*,?-._~/:@!$'()"
@@ -47,7 +48,7 @@ STANDARD_RETURNED: dict[Level, frozenset[str]] = {
 
 _PLURAL: dict[str, Level] = {"studies": "study", "series": "series", "instances": "instance"}
 _PIXEL_DATA = 0x7FE00010
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 _HEX = re.compile(r"[0-9A-Fa-f]{8}")
 
 
@@ -196,7 +197,7 @@ def needs_encoding(value: str) -> bool:
 def veiled(key: Key) -> Key:
     """The key with ``?`` for each character that would be percent-encoded, for servers that don't decode them.
 
-    It matches more: what comes back must be looked at with :func:`matches`.
+    It matches more: what comes back must be matched again.
 
     Source
     ------
@@ -207,24 +208,6 @@ def veiled(key: Key) -> Key:
         return key
     text = "".join("?" if needs_encoding(c) else c for c in key.text)
     return replace(key, matching="wildcard", values=(text,))
-
-
-def matches(key: Key, raws: Sequence[object]) -> bool:
-    """Whether one of the values matches a single-value or wild card key; person names whatever their case.
-
-    Source
-    ------
-    PS3.4 §C.2.2.2.1, §C.2.2.2.4.
-
-    """
-    person = key.column.vr == "PN"
-    asked = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in key.text)
-    pattern = re.compile(asked, re.IGNORECASE | re.DOTALL if person else re.DOTALL)
-    for raw in raws:
-        texts = [*raw.values(), "=".join(map(str, raw.values()))] if isinstance(raw, dict) else [raw]
-        if any(pattern.fullmatch(str(t).strip()) or pattern.fullmatch(str(t).rstrip("^= ")) for t in texts if t):
-            return True
-    return False
 
 
 def chunks_of_uids(uids: Sequence[str], room: int = MAX_URL // 2) -> Iterator[tuple[str, ...]]:
@@ -269,7 +252,9 @@ def parse_search(resource: Resource, text: str) -> Search:
     fuzzy = False
     match: dict[str | int, Any] = {}
     include: list[Column] = []
-    for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=1000):
+    if text.count("&") >= MAX_PARAMETERS:
+        raise RemoteProtocolError(f"more than {MAX_PARAMETERS} parameters", section="PS3.18 §8.3.4")
+    for name, value in parse_qsl(text, keep_blank_values=True):
         if name in numbers:
             if not re.fullmatch(r"\d{1,9}", value):
                 raise RemoteProtocolError(f"{name}={value[:40]!r} is no number", section="PS3.18 §8.3.4.4")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from dicomlab.errors import Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import UNIQUE_KEY, Column, Level, column
+from dicomlab.model.matching import first, matches
 from dicomlab.model.path import Row, Verdict
 from dicomlab.model.query import Key, Query
 from dicomlab.model.summary import visible
@@ -23,7 +24,6 @@ from dicomlab.web.resources import (
     chunks_of_uids,
     include_parameters,
     match_parameters,
-    matches,
     query_text,
     veiled,
 )
@@ -85,9 +85,7 @@ class Searcher:
                 studies.setdefault(tuple(row["StudyInstanceUID"]), row)
         patients: dict[str, list[Row]] = {}
         for row in studies.values():
-            named = [name for name in ("PatientID", "PatientName") if any(row[name])][:1]  # the name, where no ID is
-            identity = repr([row[name] for name in named])
-            patients.setdefault(identity, []).append(row)
+            patients.setdefault(first(row, "PatientID"), []).append(row)
         for theirs in patients.values():
             counts: dict[str, Sequence[object]] = {"NumberOfPatientRelatedStudies": [len(theirs)]}
             for name, source in _COUNTS.items():

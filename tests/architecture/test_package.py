@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,11 +28,9 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in archive.namelist())
-    git = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "dicomlab"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert shipped == {name for name in git.stdout.split() if (ROOT / name).is_file()}
+    files = {p.relative_to(ROOT) for p in LIBRARY.rglob("*") if p.is_file()}
+    ours = {p.as_posix() for p in files if not any(part.startswith((".", "__pycache__")) for part in p.parts)}
+    assert shipped == ours
     assert "dicomlab/py.typed" in shipped
 
 
@@ -107,11 +107,62 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == [f"{n:04}" for n in range(1, len(numbers) + 1)]
 
 
-def test_ci_runs_the_tests_and_every_bench() -> None:
-    script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o111
-    subprocess.run(["bash", "-n", script], check=True)
-    text = script.read_text()
-    assert "set -euo pipefail" in text
-    assert "make test" in text
-    assert "--smoke" in text
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The Makefile and .ci/run, with a .venv that is up to date and only writes down what it is asked."""
+    for name in ("Makefile", "pyproject.toml", ".ci/run", "tests/peers/install.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("python", "dicomlab", "ruff", "mypy", "lint-imports"):
+        tool = tmp_path / ".venv" / "bin" / name
+        tool.parent.mkdir(parents=True, exist_ok=True)
+        tool.write_text(f'#!/bin/sh\necho {name} "$@" CI=$CI >>{tmp_path}/asked\necho "=== 9 passed in 1.0s ==="\n')
+        tool.chmod(0o755)
+    for stamp in ("base", "all,test"):
+        (tmp_path / ".venv" / stamp).touch()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "bench_a.py").touch()
+    (tmp_path / "bench" / "bench_b.py").touch()
+    return tmp_path
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PEERS": "0", "CI": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_installs_again_only_when_the_project_changed(checkout: Path) -> None:
+    assert "pip install" not in run(checkout, "make", "-n", "demo").stdout
+    old = checkout / ".venv" / "base"
+    os.utime(old, (1, 1))
+    assert "pip install --quiet --editable ." in run(checkout, "make", "-n", "demo").stdout
+    assert "--editable '.[all,test]'" not in run(checkout, "make", "-n", "test").stdout
+    shutil.rmtree(checkout / ".venv")
+    fresh = run(checkout, "make", "-n", "test", "PYTHON=python3.99").stdout
+    assert "python3.99 -m venv .venv" in fresh
+    assert "--editable '.[all,test]'" in fresh
+
+
+def test_the_tests_of_notebooks_run_when_there_are_notebooks(checkout: Path) -> None:
+    assert "--nbval" not in run(checkout, "make", "-n", "test").stdout
+    (checkout / "notebooks").mkdir()
+    (checkout / "notebooks" / "00-tour.ipynb").touch()
+    assert "tests notebooks --nbval" in run(checkout, "make", "-n", "test").stdout
+    assert run(checkout, "make", "-n", "test-full").stdout.count("--full") == 1
+
+
+def test_ci_runs_the_tests_and_every_bench(checkout: Path) -> None:
+    done = run(checkout, ".ci/run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "== === 9 passed in 1.0s ==="
+    asked = (checkout / "asked").read_text().splitlines()
+    assert asked[:4] == ["ruff check CI=true", "ruff format --check CI=true", "mypy CI=true", "lint-imports CI=true"]
+    assert asked[4].startswith("python -m pytest --cov")
+    assert asked[5:] == [f"python bench/bench_{name}.py --smoke CI=true" for name in "ab"]
+
+
+@pytest.mark.parametrize("broken", ["mypy", "python"])
+def test_ci_fails_where_anything_fails(checkout: Path, broken: str) -> None:
+    (checkout / ".venv" / "bin" / broken).write_text("#!/bin/sh\nexit 3\n")
+    assert run(checkout, ".ci/run").returncode != 0
+    assert "bench" not in (checkout / "asked").read_text()

@@ -223,7 +223,7 @@ def test_background(source: Any) -> None:
 def test_progress_counts_every_row(source: Any) -> None:
     seen: list[int] = []
     found = source.find("instance", progress=lambda progress: seen.append(progress.done))
-    assert seen == list(range(1, len(found) + 1))
+    assert [done for done in seen if done] == list(range(1, len(found) + 1))
 
 
 def test_reprs_mask_who_the_patients_are(source: Any, bag: Any) -> None:

@@ -214,12 +214,14 @@ def test_store_datasets_files_folders_and_cohorts(
 
 
 def test_what_is_no_dicom_file_is_a_row_and_stops_nothing(empty: Any, instances: list[Dataset], tmp_path: Path) -> None:
-    instances[0].save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    (tmp_path / "b.txt").write_text("no DICOM file")
-    (tmp_path / "c.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:-100])
-    (tmp_path / "d.dcm").write_bytes(b"")
-    instances[1].save_as(tmp_path / "e.dcm", enforce_file_format=True)
-    report = empty.store(tmp_path, progress=False)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    instances[0].save_as(folder / "a.dcm", enforce_file_format=True)
+    (folder / "b.txt").write_text("no DICOM file")
+    (folder / "c.dcm").write_bytes((folder / "a.dcm").read_bytes()[:-100])
+    (folder / "d.dcm").write_bytes(b"")
+    instances[1].save_as(folder / "e.dcm", enforce_file_format=True)
+    report = empty.store(folder, progress=False)
     assert len(report) == 5
     assert report.count("done") == 2
     assert not report.complete

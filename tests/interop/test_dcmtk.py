@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 
-from dicomlab import Archive, Node, Refused
-from tests.interop.conftest import dataset_octets
+from dicomlab import Archive, Node, ServiceError
+from dicomlab.part10.transcode import UNCOMPRESSED
+from tests.interop.conftest import assert_same_dataset, dataset_octets
+from tests.peers.processes import free_port
 
 
 def test_store_into_storescp_bit_for_bit(storescp: Any, real: Any, paths: list[Path]) -> None:
@@ -33,17 +36,25 @@ def test_storescp_that_takes_little_gives_a_row_for_each_refusal(
 
 
 @pytest.fixture(scope="module")
-def filled(dcmqrscp: Any, paths: list[Path]) -> Node:
-    node = Node(dcmqrscp.ae, me=dcmqrscp.me)
-    report = node.store(paths, progress=False)
-    assert report.complete, [(o.sop_instance_uid, o.status) for o in report.failures]
-    return node
+def filled(dcmqrscp: Any) -> Node:
+    return Node(dcmqrscp.ae, me=dcmqrscp.me)
 
 
-def test_find_in_dcmqrscp(filled: Node, real: Any) -> None:
+@pytest.fixture(scope="module")
+def stored(filled: Node, real: Any, paths: list[Path]) -> set[str]:
+    """What dcmqrscp took: as it is set up here, nothing that is compressed."""
+    report = filled.store(paths, progress=False)
+    assert len(report) == len(real)
+    assert all("accepted" in o.status for o in report.failures)
+    done = {o.sop_instance_uid for o in report if o.result == "done"}
+    assert done == {uid for uid, p in real.items() if p.meta.transfer_syntax_uid in UNCOMPRESSED}
+    return done
+
+
+def test_find_in_dcmqrscp(filled: Node, stored: set[str], real: Any) -> None:
     assert filled.verify()
     found = filled.find("instance")
-    assert {i.sop_instance_uid for i in found} == set(real)
+    assert {i.sop_instance_uid for i in found} == stored
     series = filled.find("series", Modality=["CT", "MR"])
     assert set(series["Modality"]) == {"CT", "MR"}
     patient = filled.find("study")["PatientID"].iloc[0]
@@ -52,23 +63,23 @@ def test_find_in_dcmqrscp(filled: Node, real: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["get", "move"])
-def test_retrieve_from_dcmqrscp(filled: Node, real: Any, tmp_path: Path, method: str) -> None:
+def test_retrieve_from_dcmqrscp(filled: Node, stored: set[str], real: Any, tmp_path: Path, method: str) -> None:
     report = filled.find("study").retrieve(tmp_path, method=method, progress=False)
     arrived = {o.sop_instance_uid: o for o in report if o.result == "done"}
-    assert set(arrived) == set(real), [(o.sop_instance_uid, o.status) for o in report.failures]
+    assert set(arrived) == stored, [(o.sop_instance_uid, o.status) for o in report.failures]
     for uid, outcome in arrived.items():
-        assert outcome.transfer_syntax_uid == real[uid].meta.transfer_syntax_uid
-        assert dataset_octets(tmp_path / outcome.path) == dataset_octets(real[uid].path)
+        assert_same_dataset(tmp_path / outcome.path, real[uid].path)
 
 
-def test_an_unregistered_ae_is_explained(filled: Node, tmp_path: Path) -> None:
+def test_an_unregistered_ae_is_explained(filled: Node, stored: set[str], tmp_path: Path) -> None:
     stranger = Node(str(filled.address), me="STRANGER")
-    with pytest.raises((Refused, Exception), match="STRANGER"):
+    with pytest.raises(ServiceError, match="STRANGER") as caught:
         stranger.find("study").retrieve(tmp_path, method="move", progress=False)
+    assert caught.value.status == 0xA801
 
 
 @pytest.fixture(scope="module")
-def ours(paths: list[Path], free_port: Any) -> Any:
+def ours(paths: list[Path]) -> Any:
     port = free_port()
     with Archive(known={"MOVER": ("127.0.0.1", port)}) as archive:
         archive.add(paths, progress=False).raise_for_failures()
@@ -81,34 +92,26 @@ def at(archive: Archive) -> list[str]:
     return ["-aec", address.ae_title, address.host, str(address.port)]
 
 
-def test_echoscu_and_storescu_into_ours(dcmtk: Any, real: Any, paths: list[Path]) -> None:
+def test_echoscu_and_storescu_into_ours(dcmtk: Any, real: Any) -> None:
+    """storescu proposes one syntax at a time, so each goes with its own flag; a file it can't read it refuses itself."""
     with Archive() as archive:
         dcmtk("echoscu", *at(archive))
-        for syntax in {p.meta.transfer_syntax_uid for p in real.values()}:
-            some = [str(p.path) for p in real.values() if p.meta.transfer_syntax_uid == syntax]
-            flag = {"1.2.840.10008.1.2": "-xi", "1.2.840.10008.1.2.1": "-xe", "1.2.840.10008.1.2.2": "-xb"}
-            option = flag.get(syntax)
-            if option is None:
-                continue  # storescu proposes one compressed syntax at a time; those go with their own flags below
-            dcmtk("storescu", "-R", option, *at(archive), *some)
-        for syntax, option in COMPRESSED.items():
-            some = [str(p.path) for p in real.values() if p.meta.transfer_syntax_uid == syntax]
-            if some:
-                dcmtk("storescu", "-R", option, *at(archive), *some)
-        found = {i.sop_instance_uid for i in archive.node.find("instance")}
-        known = {
-            uid
-            for uid, p in real.items()
-            if p.meta.transfer_syntax_uid in COMPRESSED or p.meta.transfer_syntax_uid.startswith("1.2.840.10008.1.2")
-        }
-        assert found >= {u for u in known if real[u].meta.transfer_syntax_uid in COMPRESSED}
-        for held in archive._opened().store.select("instance", sorted(found)):
-            uid = held.sop_instance_uid
-            if held.transfer_syntax_uid in COMPRESSED:
-                assert dataset_octets(held.path)[:64] == dataset_octets(real[uid].path)[:64]
+        sent = set()
+        for uid, parcel in real.items():
+            option = FLAGS[parcel.meta.transfer_syntax_uid]
+            if dcmtk("storescu", "-R", option, *at(archive), parcel.path, check=False).returncode == 0:
+                sent.add(uid)
+        assert len(sent) >= 0.95 * len(real)
+        assert {i.sop_instance_uid for i in archive.node.find("instance")} == sent
+        for held in archive._opened().store.select("instance", sorted(sent)):
+            assert held.transfer_syntax_uid == real[held.sop_instance_uid].meta.transfer_syntax_uid
+            assert_same_dataset(held.path, real[held.sop_instance_uid].path)
 
 
-COMPRESSED = {
+FLAGS = {
+    "1.2.840.10008.1.2": "-xi",
+    "1.2.840.10008.1.2.1": "-xe",
+    "1.2.840.10008.1.2.2": "-xb",
     "1.2.840.10008.1.2.4.50": "-xy",
     "1.2.840.10008.1.2.4.51": "-xx",
     "1.2.840.10008.1.2.4.70": "-xs",
@@ -119,13 +122,14 @@ COMPRESSED = {
 }
 
 
-def test_findscu_in_ours(dcmtk: Any, ours: Archive) -> None:
-    output = dcmtk("findscu", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", *at(ours))
-    text = output.stdout + output.stderr
-    assert text.count("(0020,000d)") - 1 in (
-        len(ours.node.find("study")),
-        2 * len(ours.node.find("study")),
-    ) or text.count("(0020,000d)") == len(ours.node.find("study"))
+def test_findscu_in_ours(dcmtk: Any, ours: Archive, tmp_path: Path) -> None:
+    dcmtk(
+        "findscu", "-S", "-X", "-od", tmp_path, "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID",
+        "-k", "PatientName", "-k", "ModalitiesInStudy=CT", *at(ours),
+    )  # fmt: skip
+    answers = [dcmread(file) for file in tmp_path.iterdir()]
+    expected = ours.node.find("study", ModalitiesInStudy="CT")
+    assert {a.StudyInstanceUID for a in answers} == set(expected["StudyInstanceUID"])
 
 
 def test_getscu_from_ours_bit_for_bit(dcmtk: Any, ours: Archive, real: Any, tmp_path: Path) -> None:
@@ -147,10 +151,10 @@ def test_movescu_from_ours(dcmtk: Any, ours: Archive, real: Any, tmp_path: Path)
     study = ours.node.find("study", ModalitiesInStudy="CT")["StudyInstanceUID"].iloc[0]
     wanted = {i.sop_instance_uid for i in ours.node.find("instance", StudyInstanceUID=study)}
     dcmtk(
-        "movescu", "-S", "-aet", "MOVER", "-aem", "MOVER", "+P", ours.mover_port, "-od", tmp_path, "+B", "+xa",
+        "movescu", "-S", "-aet", "MOVER", "-aem", "MOVER", "+P", ours.mover_port, "-od", tmp_path, "+xa",  # its +B would write elsewhere
         "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}", *at(ours),
     )  # fmt: skip
     got = {f.name.split(".", 1)[1]: f for f in tmp_path.iterdir()}
     assert set(got) == wanted
     for uid, path in got.items():
-        assert dataset_octets(path) == dataset_octets(real[uid].path)
+        assert_same_dataset(path, real[uid].path)

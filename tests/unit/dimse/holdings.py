@@ -126,7 +126,7 @@ def instance(
     if syntax in (JPEG, RLE):
         fragment = pixels + b"\0" * (len(pixels) % 2)
         item = b"\xfe\xff\x00\xe0" + len(fragment).to_bytes(4, "little") + fragment
-        dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0" + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0" + item  # pydicom writes the delimiter
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     else:
         dataset.PixelData = pixels

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydicom.datadict import dictionary_VR
 
-from dicomlab.media.records import CARRYING, CODED, KEYS, NOT_COPIED, keywords, record_type
+from dicomlab.media.records import KEYS, SEQUENCES, keywords, record_type
 from dicomlab.model.columns import columns
 
 ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -35,5 +36,6 @@ def test_other_sop_classes() -> None:
 def test_every_key_is_an_attribute_that_can_be_read() -> None:
     assert len(columns(keywords())) == len(list(keywords()))
     assert all(need in (1, 2, 3) for keys in KEYS.values() for _, need in keys)
-    assert set(CODED) | set(CARRYING) <= set(KEYS)
-    assert {name for names in CARRYING.values() for name in names} == set(NOT_COPIED)
+    assert set(SEQUENCES) <= set(KEYS)
+    for name, _ in (pair for pairs in SEQUENCES.values() for pair in pairs):
+        assert dictionary_VR(name) == "SQ"

@@ -1,0 +1,238 @@
+"""Going through a folder: every file is accounted for."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from shutil import copyfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset
+
+from dicomlab.errors import Refused, Unreachable
+from dicomlab.media import header
+from dicomlab.media import scan as scanning
+from dicomlab.media.scan import Scan, list_files, scan
+from dicomlab.model.columns import columns
+from dicomlab.model.progress import Control
+from dicomlab.model.report import LEDGER_NAME
+from dicomlab.model.trace import open_channel, trace
+from dicomlab.part10.meta import DEFLATED_LE, decode_file_meta, encode_file_meta
+from dicomlab.samples.manifest import data_folder
+from dicomlab.samples.phantom import phantom_datasets
+
+INSTANCES = list(phantom_datasets(patients=1, slices=3))
+
+
+def save(ds: Dataset, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def look(root: Path, control: Control | None = None) -> Scan:
+    found = scan(root, control or Control(), open_channel("file", "us", str(root), bytes.decode))
+    if found.complete:
+        assert found.listed == len(found.instances) + len(found.errors)
+    return found
+
+
+def kinds(found: Scan) -> dict[str, str]:
+    return {error.path: error.kind for error in found.errors}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> bytes:
+    octets = save(INSTANCES[0], tmp_path / "whole").read_bytes()
+    (tmp_path / "whole").unlink()
+    return octets
+
+
+def with_meta(octets: bytes, syntax: str) -> bytes:
+    """The same data set, said to be in another transfer syntax."""
+    meta = decode_file_meta(octets)
+    return encode_file_meta(meta.sop_class_uid, meta.sop_instance_uid, syntax) + octets[meta.length :]
+
+
+SEQUENCE = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+BROKEN = {
+    "not_dicom": lambda octets: b"no DICOM file" * 40,
+    "empty": lambda octets: b"",
+    "truncated": lambda octets: octets[:-10],
+    "bad_meta": lambda octets: encode_file_meta("1.2", "1.3", "")[:-8],
+    "unknown_ts": lambda octets: with_meta(octets, "1.2.3.4.5"),
+    "ts_mismatch": lambda octets: with_meta(octets, "1.2.840.10008.1.2.2"),
+    "bad_length": lambda octets: octets + b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff" + b"ABCDEFGH",
+    "nesting": lambda octets: octets[: decode_file_meta(octets).length] + SEQUENCE * 100,
+    "inflate": lambda octets: with_meta(octets, DEFLATED_LE),
+    "missing_uid": lambda octets: octets.replace(b"\x20\x00\x0d\x00UI", b"\x20\x00\x0c\x00UI"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_each_defect_has_its_kind(kind: str, whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "broken.dcm").write_bytes(BROKEN[kind](whole))
+    save(INSTANCES[1], tmp_path / "good.dcm")
+    found = look(tmp_path)
+    assert kinds(found) == {"broken.dcm": kind}
+    assert [one.name for one in found.instances.values()] == ["good.dcm"]
+    assert found.errors[0].message
+
+
+def test_a_deflated_file_is_read(whole: bytes, tmp_path: Path) -> None:
+    length = decode_file_meta(whole).length
+    deflated = zlib.compress(whole[length:], wbits=-15)
+    (tmp_path / "deflated").write_bytes(with_meta(whole, DEFLATED_LE).removesuffix(whole[length:]) + deflated)
+    assert [one.meta.transfer_syntax_uid for one in look(tmp_path).instances.values()] == [DEFLATED_LE]
+    (tmp_path / "deflated").write_bytes((tmp_path / "deflated").read_bytes()[:-40])
+    assert kinds(look(tmp_path)) == {"deflated": "truncated"}
+
+
+def test_zeros_behind_the_data_set_are_padding(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "padded").write_bytes(whole + b"\0" * 300)
+    (found,) = look(tmp_path).instances.values()
+    assert (found.size, found.padding) == (len(whole), 300)
+
+
+def test_a_bomb_is_an_error_row(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header, "MAX_INFLATED", 1 << 16)
+    head = with_meta(whole, DEFLATED_LE).removesuffix(whole[decode_file_meta(whole).length :])
+    (tmp_path / "bomb").write_bytes(head + zlib.compress(b"\0" * (1 << 20), wbits=-15))
+    assert kinds(look(tmp_path)) == {"bomb": "inflate"}
+
+
+def test_a_large_file_is_mapped_also_when_it_is_broken(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "_MAP_FROM", 16)
+    (tmp_path / "good").write_bytes(whole)
+    (tmp_path / "cut").write_bytes(whole[:-10])
+    found = look(tmp_path)
+    assert kinds(found) == {"cut": "truncated"}
+    found.require(columns(["SliceThickness"]))
+    (tmp_path / "good").write_bytes(whole[:-10])
+    found.require(columns(["PixelSpacing"]))  # broken since: what was read stays, the rest is absent
+    (one,) = found.instances.values()
+    assert "SliceThickness" in one.row
+    assert "PixelSpacing" not in one.row
+
+
+def test_duplicates_are_told_from_impostors(tmp_path: Path) -> None:
+    first = save(INSTANCES[0], tmp_path / "a.dcm")
+    copyfile(first, tmp_path / "b.dcm")
+    octets = bytearray(first.read_bytes())
+    octets[-1] ^= 1
+    (tmp_path / "c.dcm").write_bytes(octets)
+    found = look(tmp_path)
+    assert [one.name for one in found.instances.values()] == ["a.dcm"]
+    assert kinds(found) == {"b.dcm": "duplicate", "c.dcm": "duplicate"}
+    assert [error.message.startswith("the same") for error in found.errors] == [True, False]
+
+
+def test_hidden_files_are_listed_and_the_ledger_is_not(tmp_path: Path) -> None:
+    save(INSTANCES[0], tmp_path / ".hidden" / ".instance")
+    (tmp_path / LEDGER_NAME).write_text("{}")
+    found = look(tmp_path)
+    assert [one.name for one in found.instances.values()] == [".hidden/.instance"]
+    assert found.listed == 1
+
+
+def test_a_dicomdir_is_kept_apart(tmp_path: Path) -> None:
+    copyfile(data_folder() / "test_files/dicomdirtests/DICOMDIR", tmp_path / "DICOMDIR")
+    found = look(tmp_path)
+    assert (found.listed, found.directories) == (0, [tmp_path / "DICOMDIR"])
+
+
+def test_links_lead_nowhere_else(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    save(INSTANCES[0], root / "a.dcm")
+    save(INSTANCES[1], outside / "b.dcm")
+    (root / "loop").symlink_to(root)
+    (root / "out").symlink_to(outside)
+    (root / "out.dcm").symlink_to(outside / "b.dcm")
+    (root / "broken").symlink_to(root / "absent")
+    (root / "inside.dcm").symlink_to(root / "a.dcm")
+    found = look(root)
+    assert [one.name for one in found.instances.values()] == ["a.dcm"]
+    assert kinds(found) == {
+        "broken": "link", "inside.dcm": "duplicate", "loop": "link", "out": "link", "out.dcm": "link",
+    }  # fmt: skip
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert kinds(look(tmp_path)) == {"pipe": "not_dicom"}
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(INSTANCES[0], tmp_path / "a.dcm")
+    save(INSTANCES[1], tmp_path / "b.dcm")
+    plain = Path.open
+
+    def opening(self: Path, *arguments: object, **options: object) -> object:  # tests may run as root, who may all
+        if self.name == "a.dcm":
+            raise PermissionError(13, "Permission denied")
+        return plain(self, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", opening)
+    found = look(tmp_path)
+    assert kinds(found) == {"a.dcm": "permission"}
+    assert len(found.instances) == 1
+
+
+def test_the_root_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unreachable, match="mounted"):
+        look(tmp_path / "absent")
+
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(Refused, match="not allowed"):
+        look(tmp_path)
+
+
+def test_the_order_is_that_of_names(tmp_path: Path) -> None:
+    for name in ("b", "a/2", "a/1", "c/x/1", "c/0"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listed = [path.relative_to(tmp_path).as_posix() for path, _ in list_files(tmp_path)]
+    assert listed == ["b", "a/1", "a/2", "c/0", "c/x/1"]
+
+
+def test_a_cancelled_scan_says_that_it_is_not_whole(tmp_path: Path) -> None:
+    for number, ds in enumerate(INSTANCES):
+        save(ds, tmp_path / f"{number}.dcm")
+    control = Control(lambda progress: control.cancel())
+    found = look(tmp_path, control)
+    assert not found.complete
+    assert len(found.instances) == 1
+
+
+def test_every_file_read_is_traced_without_patient_data(tmp_path: Path) -> None:
+    save(INSTANCES[0], tmp_path / "x" / "a.dcm")
+    with trace() as wire:
+        look(tmp_path)
+    assert [event.text for event in wire] == ["read: x/a.dcm"]
+
+
+def test_all_of_pydicoms_data_is_accounted_for() -> None:
+    found = look(data_folder())
+    assert len(found.instances) > 100
+    assert {"duplicate", "not_dicom", "missing_uid", "truncated", "ts_mismatch", "bad_meta"} <= set(
+        kinds(found).values()
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_the_octets_the_file_is_accounted_for(data: st.DataObject, whole: bytes, tmp_path: Path) -> None:
+    octets = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 6))):
+        octets[data.draw(st.integers(0, 1500))] = data.draw(st.integers(0, 255))
+    (tmp_path / "a").write_bytes(octets[: data.draw(st.integers(0, len(octets)))])
+    assert look(tmp_path).complete
