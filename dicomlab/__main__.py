@@ -150,14 +150,12 @@ def _searched(arguments: argparse.Namespace) -> Any:
         if not equals:
             raise UsageError(f"{given!r} is no key: write Keyword=value")
         keys[name] = value.split("|") if "|" in value else value or None
-    if arguments.show:
-        dicomlab.options.phi = "show"
     return _source(arguments).find(arguments.level, match=keys, limit=arguments.limit)
 
 
 def _find(arguments: argparse.Namespace) -> int:
     cohort = _searched(arguments)
-    print(cohort)
+    _print(cohort, arguments)
     if arguments.csv:
         cohort.to_dataframe().to_csv(arguments.csv, index=False)
     return 0
@@ -165,8 +163,17 @@ def _find(arguments: argparse.Namespace) -> int:
 
 def _retrieve(arguments: argparse.Namespace) -> int:
     report = _searched(arguments).retrieve(arguments.to)
-    print(report)
+    _print(report, arguments)
     return 0 if report.complete else 1
+
+
+def _print(shown: object, arguments: argparse.Namespace) -> None:
+    before = dicomlab.options.phi
+    dicomlab.options.phi = "show" if arguments.show else before
+    try:
+        print(shown)
+    finally:
+        dicomlab.options.phi = before
 
 
 def _installed(module: str) -> bool:

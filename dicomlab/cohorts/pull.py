@@ -97,13 +97,8 @@ def _rows(instances: Cohort) -> dict[str, dict[str, Any]]:
     return {record["SOPInstanceUID"]: record for record in records}
 
 
-def _fetch(
-    source: Retrievable,
-    wanted: Sequence[Wanted],
-    place: _Place,
-    control: Control,
-    options: Mapping[str, Any],
-    cut: str,
+def _fetch(  # noqa: PLR0917
+    source: Any, wanted: Sequence[Wanted], place: _Place, control: Control, options: Mapping[str, Any], cut: str
 ) -> str:
     """Deliver what is not there yet, ask once more for what did not come; say why it is not complete, if so."""
     ask = [one for one in wanted if not place.found(one)]

@@ -188,9 +188,9 @@ def _proposals(contexts: Iterable[str | tuple[str, Sequence[str]]] | None) -> li
 
 def _uid(name: str) -> str:
     """A UID by itself, or by its keyword in PS3.6."""
-    from pydicom import uid as registry
+    from pydicom._uid_dict import UID_dictionary
 
-    found = str(getattr(registry, name, name))
+    found = next((uid for uid, entry in UID_dictionary.items() if entry[4] == name), str(name))
     if not found.replace(".", "").isdecimal() or len(found) > 64:
         raise UsageError(f"{name!r} is neither a UID nor the keyword of one (PS3.6 Table A-1)")
     return found

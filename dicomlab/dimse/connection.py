@@ -19,13 +19,23 @@ from typing import Self
 from dicomlab.dimse import pdu
 from dicomlab.dimse.pdu import Octets
 from dicomlab.dimse.state import PROVIDER_ABORTS, RECEIVED, Event, State, follow
-from dicomlab.errors import CommunicationError, Interrupted, LocalProtocolError, RemoteProtocolError
+from dicomlab.errors import (
+    CommunicationError,
+    Interrupted,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    ServiceError,
+)
 from dicomlab.model.trace import Channel
 
 MAX_PDU = 131_072
 """What we offer: nothing is gained beyond it, and some peers never send more."""
 BUFFER_OCTETS = 256 << 10
 _LINGER_S = 1.0
+_LAST_WORD_S = 0.2
+_IN_ORDER = (GeneratorExit, ServiceError, Refused)
+"""What ends a block without anything being wrong with the conversation itself."""
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -246,6 +256,8 @@ class Connection:
         """Close the connection, whatever state it is in."""
         self.state = State.IDLE
         with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever still waits for it
+        with suppress(OSError):
             self._socket.close()
 
     def __enter__(self) -> Self:
@@ -254,14 +266,16 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, GeneratorExit):
+        if kind is None or issubclass(kind, _IN_ORDER):
             self.release()
         else:
             self.abort()
 
     def shut(self) -> None:
-        """End the connection under the thread that reads it, from another one; never waits."""
-        if self._lock.acquire(blocking=False):
+        """End the connection under the thread that reads it, from another one; hardly waits for its last word."""
+        self.timeout_s = min(self.timeout_s, _LAST_WORD_S)
+        over = self.state in (State.IDLE, State.AWAITING_CLOSE)
+        if not over and self._lock.acquire(blocking=False):
             try:
                 with suppress(CommunicationError):
                     self._transmit(pdu.encode(pdu.Abort()))

@@ -22,6 +22,9 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.verification import Verification
+from dicomlab.profiles import is_name, profile
+
+OUR_AE_TITLE = "DICOMLAB"
 
 _SERVICES = {
     "Verification": tables.VERIFICATION,
@@ -39,7 +42,8 @@ class Node(SearchPath, Summarised):
     Parameters
     ----------
     address : str
-        ``AET@host:port``; without a port, 104.
+        ``AET@host:port``; without a port, 104. Or the name of a profile: ``Node("pacs")`` (see
+        :mod:`dicomlab.profiles`).
     me : str
         Our AE title, and the port on which a C-MOVE reaches us (which the peer must know): ``"LAB1:11112"``. Without
         a port a free one is taken when one is needed.
@@ -64,12 +68,15 @@ class Node(SearchPath, Summarised):
     def __init__(
         self,
         address: str | AEAddress,
-        me: str | OwnAE = "DICOMLAB",
+        me: str | OwnAE = OUR_AE_TITLE,
         *,
         timeout_s: float = 30.0,
         connect_timeout_s: float = 5.0,
         max_pdu: int = 131_072,
     ) -> None:
+        if isinstance(address, str) and is_name(address):
+            entry = profile("node", address)
+            address, me = entry["address"], me if me != OUR_AE_TITLE else entry.get("me", me)
         self._peer = peer_of(address, me, timeout_s, connect_timeout_s, max_pdu)
         self.fictional = False
 

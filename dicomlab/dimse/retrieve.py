@@ -21,7 +21,7 @@ from dicomlab.dimse.pdu import MAX_CONTEXTS
 from dicomlab.dimse.search import Search
 from dicomlab.dimse.services import receiving
 from dicomlab.dimse.storage import Taken, take_instance
-from dicomlab.errors import CommunicationError, Refused, RemoteProtocolError, ServiceError, UsageError
+from dicomlab.errors import CommunicationError, Interrupted, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
 from dicomlab.model.columns import Level, column
 from dicomlab.model.progress import Control
@@ -49,7 +49,9 @@ def deliver(peer: Peer, wanted: Sequence[Wanted], sink: Sink, control: Control, 
         proposals = [Proposal(uid, tables.UNCOMPRESSED) for uid in models] + storage
         try:
             with peer.associate(proposals) as association:
-                _Retrieval(peer, association, sink, control, dealt).carry_out(method)
+                retrieval = _Retrieval(peer, association, sink, control, dealt)
+                retrieval.carry_out(method)
+            retrieval.raise_for_medium()
         except (CommunicationError, RemoteProtocolError):
             if not control.cancelled:
                 raise
@@ -98,6 +100,14 @@ class _Retrieval:
             verbs = {"get": "C-GET", "move": "C-MOVE", "auto": "C-GET or C-MOVE"}[method]
             raise Refused(f"it does not offer {verbs}; try {other} (PS3.4 §C.6.2)", endpoint=self.association.endpoint)
 
+    def raise_for_medium(self) -> None:
+        """Raise what went wrong where the instances were to go; the peer has been told, and released."""
+        if isinstance(self.error, OSError):
+            text = f"what arrived could not be kept ({self.error.strerror or self.error})"
+            raise Interrupted(text, endpoint=str(self.peer.address)) from self.error
+        if self.error is not None:
+            raise self.error
+
     def _move(self, context: Context) -> None:
         me = self.peer.me
         with ExitStack() as stack:
@@ -131,7 +141,7 @@ class _Retrieval:
             self._running = None
             self.association.cancel_ended()
             if self.error is not None:
-                raise self.error
+                return
             self._account(verb, final, uids, register)
 
     def _responses(self, verb: str, number: int) -> Message:

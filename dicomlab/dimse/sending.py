@@ -90,7 +90,7 @@ class _Sending:
         for item in window:
             if isinstance(item, Unfit):
                 self._keep(Outcome("", "failed", item.reason, path=Path(item.name).name))
-            elif bad := next((uid for uid in _uids(item) if not is_uid(uid)), None):
+            elif (bad := next((uid for uid in _uids(item) if not is_uid(uid)), None)) is not None:
                 self._keep(_outcome(item, "failed", f"{bad[:80]!r} in its File Meta Information is no UID (PS3.5 §9)"))
             else:
                 left[id(item)] = item

@@ -50,6 +50,10 @@ def relative_path(components: Sequence[str]) -> PurePosixPath:
     RemoteProtocolError
         No component, too many, or one that is absolute, ``..`` or no name.
 
+    Source
+    ------
+    PS3.10 §8.2 (a File ID names a file inside its File-set).
+
     """
     if not 0 < len(components) <= 4 * MAX_COMPONENTS:
         raise RemoteProtocolError(f"a File ID of {len(components)} components", section="PS3.10 §8.2")

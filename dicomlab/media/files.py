@@ -16,7 +16,7 @@ from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Leaf, decode_dicomdir, encode_dicomdir
 from dicomlab.media.file_ids import FileIds, is_file_id
 from dicomlab.media.records import SEQUENCES, record_type
-from dicomlab.media.scan import FileError, Found, Scan, examine, opened
+from dicomlab.media.scan import FileError, Found, Scan, examine, opened, trace_file
 from dicomlab.media.sequences import read_sequences
 from dicomlab.model.columns import columns
 from dicomlab.model.matching import first
@@ -25,6 +25,7 @@ from dicomlab.model.protocols import Arrival, Octets, Sink, Writer
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.trace import Channel, current
 from dicomlab.part10.files import CHUNK_OCTETS, FileWriter, Parcel, Unfit, medium_errors
+from dicomlab.part10.meta import PREFIX_END
 
 DICOMDIR = "DICOMDIR"
 ALREADY_THERE = "already in the File-set"
@@ -56,18 +57,15 @@ class FileSetSink:
     ----------
     scan : Scan
         What the folder holds; grows with what arrives.
-    source : str
-        Who sends, for the File Meta Information of instances that come without.
     channel : Channel
         Of the trace.
 
     """
 
-    def __init__(self, scan: Scan, source: str, channel: Channel) -> None:
+    def __init__(self, scan: Scan, channel: Channel) -> None:
         self.findings: tuple[Finding, ...] = ()
         self._scan = scan
         self.root = scan.root
-        self._source = source
         self._channel = channel
         self._lock = threading.Lock()
         self._ids = FileIds()
@@ -103,6 +101,7 @@ class FileSetSink:
         """
         with opened(path) as octets:
             found = examine(path, path.name, octets, self._held)
+            start = bytes(octets[:PREFIX_END])
         if not isinstance(found, Found):
             text = found.message if isinstance(found, FileError) else "a DICOMDIR is no instance"
             raise ServiceError(f"can't join the File-set: {text}", status=_CANNOT_UNDERSTAND)
@@ -120,7 +119,7 @@ class FileSetSink:
             self._scan.instances[found.sop_instance_uid] = found
             self._scan.listed += 1
             self._changed = True
-        self._channel.note(f"written: {found.name}")
+        trace_file(self._channel, "sent", f"written: {found.name}", start)
         return replace(outcome, path=found.name)
 
     def close(self) -> None:
@@ -134,9 +133,8 @@ class FileSetSink:
         """
         with self._lock:
             if self._changed or not (self.root / DICOMDIR).exists():
-                self.findings = write_directory(self._scan)
+                self.findings = write_directory(self._scan, self._channel)
                 self._changed = False
-                self._channel.note(f"written: {DICOMDIR}")
 
 
 class _Arriving:
@@ -197,7 +195,7 @@ def parcel_of(found: Found) -> Parcel:
     return Parcel(meta, found.name, found.path, padding=found.padding)
 
 
-def copy(parcel: Parcel, sink: Sink) -> Outcome:
+def copy(parcel: Parcel, sink: Sink, channel: Channel | None = None) -> Outcome:
     """Give one file to a sink in pieces, octet for octet; padding behind the data set stays behind.
 
     Raises
@@ -211,6 +209,8 @@ def copy(parcel: Parcel, sink: Sink) -> Outcome:
     meta = parcel.meta
     with opened(parcel.path) if parcel.path is not None else parcel.open() as file:
         octets = file[: parcel.size]
+        if channel is not None:
+            trace_file(channel, "received", f"read: {parcel.name}", octets)
         start = bytes(octets[: meta.length])
         writer = sink.begin(Arrival(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, start))
         try:
@@ -270,7 +270,7 @@ def _stored(one: Parcel | Unfit, sink: FileSetSink) -> Outcome:
     return Outcome(meta.sop_instance_uid, "failed", status, meta.sop_class_uid, meta.transfer_syntax_uid)
 
 
-def write_directory(scan: Scan) -> tuple[Finding, ...]:
+def write_directory(scan: Scan, channel: Channel) -> tuple[Finding, ...]:
     """Write the DICOMDIR of a folder: to another name first, so that a half one is never seen.
 
     Files under names that no File ID can have (lower case, an extension) stay where they are and have no record,
@@ -312,6 +312,7 @@ def write_directory(scan: Scan) -> tuple[Finding, ...]:
         with suppress(OSError):
             part.unlink()
         raise
+    trace_file(channel, "sent", f"written: {DICOMDIR}", octets)
     if path not in scan.directories:
         scan.directories.append(path)
     return (*findings, *extra)

@@ -66,6 +66,10 @@ def read_row(octets: Octets, columns: Iterable[Column]) -> dict[str, Raws]:
         Not a DICOM file, cut short, or broken. Nothing else is raised whatever the octets are; text that its
         character set can't explain is replaced, not refused.
 
+    Source
+    ------
+    PS3.10 §7; PS3.5 §6.2 (value representations), §7.
+
     """
     meta = decode_file_meta(octets, final=True)
     return read_dataset_row(memoryview(octets)[meta.length :], meta, columns)

@@ -118,8 +118,8 @@ class MediaSet(SearchPath, Summarised):
             raise Unreachable(f"can't be read: {error.strerror or error}", endpoint=str(self.path)) from error
         return self.path.parent, self.path
 
-    def _channel(self) -> Channel:
-        return open_channel("file", "dicomlab", str(self.path), bytes.decode)
+    def _channel(self, source: str = "") -> Channel:
+        return open_channel("file", source or "dicomlab", str(self.path), _unread)
 
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
         found = self._scanned(control)
@@ -269,9 +269,8 @@ class MediaSet(SearchPath, Summarised):
             if found is None:
                 sink.failed(uid, "not on this medium")
                 continue
-            channel.note(f"read: {found.name}")
             try:
-                copy(parcel_of(found), sink)
+                copy(parcel_of(found), sink, channel)
             except PermissionError:
                 sink.failed(uid, "not allowed to read it")
             except (OSError, ValueError) as error:
@@ -295,6 +294,11 @@ class MediaSet(SearchPath, Summarised):
     def sink(self, source: str = "") -> FileSetSink:
         """Where instances arrive that join this File-set; its ``close()`` writes the DICOMDIR.
 
+        Parameters
+        ----------
+        source : str, optional
+            Who sends them, for the trace.
+
         Raises
         ------
         UsageError
@@ -308,7 +312,7 @@ class MediaSet(SearchPath, Summarised):
                 self._scan = Scan(self.path, complete=True)
             elif self._place()[1] is not None:
                 raise UsageError(f"{self.path} is a single file: only a folder can be added to")
-            return FileSetSink(self._scanned(), source, self._channel())
+            return FileSetSink(self._scanned(), self._channel(source))
 
     @overload
     def store(
@@ -422,6 +426,10 @@ class MediaSet(SearchPath, Summarised):
         kinds = Counter(error.kind for error in held.errors)
         notes = tuple(f"{count} files: {kind}" for kind, count in sorted(kinds.items()))
         return Summary("MediaSet", tuple(facts), notes=notes)
+
+
+def _unread(octets: bytes) -> str:
+    return f"{len(octets)} octets"
 
 
 def _texts(values: Sequence[str]) -> Any:

@@ -51,6 +51,10 @@ def compare(directory: Directory, held: Mapping[str, str]) -> Comparison:
     Comparison
         A name that differs in its case, or by the ``;1`` of a raw ISO 9660 disc, is found, and is a finding.
 
+    Source
+    ------
+    PS3.10 §8.6; PS3.12 Annex F (file names on CD-R).
+
     """
     loose = {_loose(name): name for name in held}
     findings: list[Finding] = []
@@ -93,6 +97,10 @@ def differences(directory: Directory, rows: Mapping[str, Mapping[str, Sequence[o
     directory : Directory
     rows : mapping
         SOP Instance UID to raw values of :data:`~dicomlab.media.dicomdir.RECORD_COLUMNS`.
+
+    Source
+    ------
+    PS3.3 §F.5 (keys of each record type).
 
     """
     records = {record.offset: record for record in directory.records}

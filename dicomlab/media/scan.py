@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,8 @@ from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.progress import Control
 from dicomlab.model.report import LEDGER_NAME
-from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import DEFLATED_LE, FileMeta, decode_file_meta
+from dicomlab.model.trace import Channel, Direction
+from dicomlab.part10.meta import DEFLATED_LE, PREFIX_END, FileMeta, decode_file_meta
 from dicomlab.part10.walk import Octets
 
 _MAP_FROM = 1 << 20
@@ -229,6 +229,12 @@ def _os_error(name: str, error: OSError | ValueError) -> FileError:
     return FileError(name, "unreadable", getattr(error, "strerror", None) or str(error))
 
 
+def trace_file(channel: Channel, direction: Direction, line: str, octets: Octets) -> None:
+    """Leave one line in the trace for a file read or written: of its octets preamble and prefix only."""
+    if channel.trace is not None:
+        replace(channel, dissect=lambda _: line).tap(direction, memoryview(octets)[:PREFIX_END])
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[memoryview]:
     """The octets of a file: a large one is mapped, so that only what is looked at is read."""
@@ -256,7 +262,7 @@ def _look(path: Path, name: str, channel: Channel) -> Found | FileError | None:
         if not status.st_size:
             return FileError(name, "empty", "the file holds no octet")
         with opened(path) as octets:
-            channel.note(f"read: {name}")
+            trace_file(channel, "received", f"read: {name}", octets)
             return examine(path, name, octets)
     except (OSError, ValueError) as error:
         return _os_error(name, error)
@@ -270,7 +276,7 @@ def examine(path: Path, name: str, octets: Octets, more: Sequence[Column] = ()) 
     try:
         meta = decode_file_meta(octets, final=True)
     except RemoteProtocolError as error:
-        foreign = len(octets) < 132 or bytes(octets[128:132]) != b"DICM"
+        foreign = len(octets) < PREFIX_END or bytes(octets[128:PREFIX_END]) != b"DICM"
         return FileError(name, "not_dicom" if foreign else "bad_meta", str(error))
     if meta.sop_class_uid == DIRECTORY_CLASS:
         return None

@@ -220,50 +220,57 @@ class Cohort(Summarised):
         if level == self.level and not match and not options:
             return self
         source = self._source()
-        if options.pop("background", False):
-            behind: Any = self._drill_behind(level, match, options)
-            return behind  # type: ignore[no-any-return]  # an Operation, for who asked for one
+        background, progress = options.pop("background", False), options.pop("progress", True)
         if isinstance(options.get("include"), str):
             raise UsageError(f"include takes a list of keywords: include=[{options['include']!r}]")
         include = columns(options.pop("include", ()))
-        carried = [c.name for c in include if c.name in self._frame and c.name != UNIQUE_KEY[self.level]]
-        carried = [name for name in carried if name not in {c.name for c in standard_columns(level)}]
+        standard = {c.name for c in standard_columns(level)}
+        own_key = UNIQUE_KEY[self.level]
+        carried = [c.name for c in include if c.name in self._frame and c.name not in {own_key, *standard}]
         asked = [c.name for c in include if c.name not in carried]
         above_it = LEVELS[LEVELS.index("study") : LEVELS.index(self.level) + 1] or ("patient",)
         parents = {UNIQUE_KEY[one]: list(dict.fromkeys(self._frame[UNIQUE_KEY[one]].dropna())) for one in above_it}
         if twice := [name for name in parents if name in options]:
             raise UsageError(f"{twice[0]} comes from this table: cut it with a mask, or ask its source with find()")
-        incomplete = "" if self.complete else f"the {self.level} table above it is not complete: {self.note}"
-        if nameless := int(self._frame[UNIQUE_KEY[self.level]].isna().sum()):
-            incomplete = f"{nameless} {self.level} rows have no {UNIQUE_KEY[self.level]} to ask for"
+        cut = "" if self.complete else f"the {self.level} table above it is not complete: {self.note}"
+        if nameless := int(self._frame[own_key].isna().sum()):
+            cut = f"{nameless} {self.level} rows have no {own_key} to ask for"
         if not all(parents.values()):
-            asked_for = [*(c.name for c in include), *parents]
-            query = Query.of(level, match, include=asked_for, **_keys(options))
+            query = Query.of(level, match, include=[*(c.name for c in include), *parents], **options)
             empty = TableBuilder(query.columns).frame()
-            return Cohort(empty, level=level, source=source, query=query, complete=not incomplete, note=incomplete)
-        below: Cohort = source.find(level, match, include=asked, **parents, **options)
-        if carried:
-            own = self._frame[[UNIQUE_KEY[self.level], *carried]].drop_duplicates(UNIQUE_KEY[self.level])
-            frame = below.to_dataframe().join(own.set_index(UNIQUE_KEY[self.level]), on=UNIQUE_KEY[self.level])
-            below = Cohort(
-                frame, level=level, source=source, query=below.query, complete=below.complete, note=below.note,
-                problems=below._problems, trace=below.trace,
-            )  # fmt: skip
-        if incomplete and below.complete:
-            below.complete, below.note = False, incomplete
-        return below
+            return Cohort(empty, level=level, source=source, query=query, complete=not cut, note=cut)
+        keys: dict[str, Any] = {**parents, **options}
+        Query.of(level, match, include=asked, **keys)  # what is wrong comes out before anything is done
 
-    def _drill_behind(self, level: Level, match: Mapping[str | int, object] | None, options: dict[str, Any]) -> Any:
-        """The same in the background: an :class:`Operation`."""
-        progress = options.pop("progress", True)
-
-        def drill(control: Control) -> Cohort:
+        def ask(control: Control) -> Cohort:
             def count(inner: Progress) -> None:
                 control.advance(inner.done - control.progress.done)
 
-            return self._drill(level, match, {**options, "progress": count})
+            below: Cohort = source.find(level, match, include=asked, progress=count, **keys)
+            return self._below(below, own_key, carried, cut)
 
-        return Work("find", "rows", drill, progress=progress).carry_out(background=True)
+        behind: Any = Work("find", "rows", ask, progress=progress).carry_out(background=background)
+        return behind  # type: ignore[no-any-return]  # an Operation, for who asked for one
+
+    def _below(self, below: Cohort, key: str, carried: list[str], cut: str) -> Cohort:
+        """An answer from below these rows, with columns of this table and what is known of its gaps."""
+        if self._frame[key].str.contains("[*?]").any():  # in a Patient ID they are no wild cards
+            below = below[below[key].isin(self._frame[key]) | below[key].isna()]
+        if carried:
+            own = self._frame[[key, *carried]].drop_duplicates(key).set_index(key)
+            below = Cohort(
+                below.to_dataframe().join(own, on=key),
+                level=below.level,
+                source=below.source,
+                query=below.query,
+                complete=below.complete,
+                note=below.note,
+                problems=below._problems,
+                trace=below.trace,
+            )
+        if cut and below.complete:
+            below.complete, below.note = False, cut
+        return below
 
     def _source(self) -> Any:
         if self.source is None:
@@ -418,8 +425,3 @@ def _identifying(name: str) -> bool:
         return column(name).identifying
     except UsageError:
         return True  # a column of the user's own: nobody knows what it holds
-
-
-def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``find`` makes a query of."""
-    return {k: v for k, v in options.items() if k != "progress"}

@@ -33,8 +33,8 @@ class Control:
     """What a long verb shares with the path that carries it out: progress in, cancellation out.
 
     Thread-safe, and :meth:`cancel` is safe in a signal handler: it takes no lock, which the interrupted thread or one
-    that waits for it might hold. A path calls :meth:`advance`; it looks at :attr:`cancelled` between messages, and registers with
-    :meth:`on_cancel` what must happen at once when somebody cancels while it waits for the peer.
+    that waits for it might hold. A path calls :meth:`advance`; it looks at :attr:`cancelled` between messages, and
+    registers with :meth:`on_cancel` what must happen at once when somebody cancels while it waits for the peer.
     """
 
     def __init__(self, on_progress: OnProgress | None = None, total: int | None = None) -> None:

@@ -131,9 +131,10 @@ class Searchable(Protocol):
 class Retrievable(Searchable, Protocol):
     """Delivers instances."""
 
-    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, **options: Any) -> None:
+    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /) -> None:
         """Push every wanted instance into `sink`, in any order; stop cleanly when `control` is cancelled.
 
-        What cannot be delivered is told to ``sink.failed`` with the peer's words; what breaks the conversation
-        itself is raised (``Unreachable``, ``Refused``, ``Interrupted``, ``RemoteProtocolError``).
+        A path may have options of its own beside these, by keyword. What cannot be delivered is told to
+        ``sink.failed`` with the peer's words; what breaks the conversation itself is raised (``Unreachable``,
+        ``Refused``, ``Interrupted``, ``RemoteProtocolError``).
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -63,3 +64,26 @@ def authentication(auth: object) -> AuthBase | None:
         f"auth can't be a {type(auth).__name__}: give (user, password), dicomlab.web.auth.Bearer(token), a function"
         " that gives a token, or an AuthBase of requests"
     )
+
+
+def from_profile(entry: Mapping[str, str]) -> AuthBase | None:
+    """Authentication as a profile names it: by environment variables, read for each request, never kept.
+
+    Raises
+    ------
+    UsageError
+        When a request is made and the variable is not set; its name is told.
+
+    """
+
+    def secret(name: str) -> str:
+        try:
+            return os.environ[name]
+        except KeyError:
+            raise UsageError(f"the environment variable {name} that the profile names is not set") from None
+
+    if "token_env" in entry:
+        return Bearer(lambda: secret(entry["token_env"]))
+    if "user_env" in entry and "password_env" in entry:
+        return Basic(secret(entry["user_env"]), secret(entry["password_env"]))
+    return None

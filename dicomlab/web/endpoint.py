@@ -15,7 +15,8 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.verification import Verification
-from dicomlab.web.auth import Auth, authentication
+from dicomlab.profiles import is_name, profile
+from dicomlab.web.auth import Auth, authentication, from_profile
 from dicomlab.web.http import Conversation, Site
 from dicomlab.web.json_model import decode
 from dicomlab.web.media_types import DICOM_JSON
@@ -36,6 +37,7 @@ class WebEndpoint(SearchPath, Summarised):
     ----------
     url : str
         The base URL, up to where ``/studies`` begins. No credentials in it: those go into `auth`.
+        Or the name of a profile: ``WebEndpoint("pacs")`` (see :mod:`dicomlab.profiles`).
     auth : (user, password), Bearer, callable or AuthBase, optional
         ``dicomlab.web.auth.Bearer(token)`` or a function that gives a token for each request. Never shown, never
         sent to another origin.
@@ -67,6 +69,9 @@ class WebEndpoint(SearchPath, Summarised):
         page: int = PAGE,
         fictional: bool = False,
     ) -> None:
+        if isinstance(url, str) and is_name(url):
+            entry = profile("web", url)
+            url, auth = entry["url"], auth if auth is not None else from_profile(entry)
         if timeout_s <= 0 or connect_timeout_s <= 0 or page < 1:
             raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
         self._site = Site(_base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls)

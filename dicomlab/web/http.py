@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import client
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urljoin, urlsplit
@@ -112,7 +113,6 @@ class Answer:
             while chunk := raw.read1(CHUNK_OCTETS, decode_content=True):
                 self._conversation.tap_received(chunk)
                 yield chunk
-        self._conversation.require_whole(self._response)
 
     def read(self, limit: int) -> bytes:
         """Read the body whole.
@@ -233,12 +233,6 @@ class Conversation:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error, self.site) from error
 
-    def require_whole(self, response: requests.Response) -> None:
-        """Raise ``Interrupted`` if a body with a Content-Length ended before it."""
-        missing = getattr(response.raw, "length_remaining", None)
-        if missing:
-            raise Interrupted(f"the answer broke off, {missing:,} octets are missing", endpoint=self.site.url)
-
     @contextmanager
     def request(
         self,
@@ -317,7 +311,8 @@ class _Adapter(HTTPAdapter):
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         # one more try where no connection came, or a kept one had died; never of a POST that may have arrived
-        super().__init__(max_retries=Retry(total=2, connect=1, read=1, status=0, redirect=0, other=0))
+        once = Retry(total=2, connect=1, read=1, status=0, redirect=0, other=0, respect_retry_after_header=False)
+        super().__init__(max_retries=once)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **options)
@@ -412,6 +407,7 @@ _BAD = (
     urllib3.exceptions.ResponseError,
     urllib3.exceptions.HeaderParsingError,
 )
+_NO_HTTP = (client.BadStatusLine, client.LineTooLong, client.UnknownProtocol)
 _SLOW = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
@@ -442,6 +438,9 @@ def translated(error: Exception, site: Site) -> DicomlabError:
         )
     if among(_BROKEN_BODY):
         return RemoteProtocolError("the body is not compressed as its head says", section=f"{_SECTION} §8.4")
+    cut = isinstance(causes[-1], client.BadStatusLine) and "HTTP/".startswith(causes[-1].line.strip("'")[:5])
+    if among(_NO_HTTP) and not cut and not among((client.RemoteDisconnected,)):
+        return RemoteProtocolError(f"this is no HTTP: {visible(str(causes[-1]), 100)}", section="RFC 9112 §4")
     if among(_BAD):
         return RemoteProtocolError(f"the answer is broken: {visible(str(error), 200)}", section=_SECTION)
     return Interrupted(f"the connection broke off ({visible(str(causes[-1]), 160)})", endpoint=site.url)

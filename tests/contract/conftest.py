@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dicomlab.samples.phantom import phantom_datasets
 from pydicom import Dataset
 
 from dicomlab import Archive, MediaSet
+from dicomlab.samples.phantom import phantom_datasets
 
 PATHS = ("node", "web", "media")
 

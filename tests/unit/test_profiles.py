@@ -71,3 +71,17 @@ def test_a_file_that_is_wrong_says_where(file: Path, text: str, says: str) -> No
     with pytest.raises(UsageError, match=says) as caught:
         profile("node", "pacs")
     assert "secret" not in str(caught.value)
+
+
+def test_node_and_endpoint_take_names(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dicomlab import Node, WebEndpoint
+
+    node = Node("pacs")
+    assert (str(node), str(node.me)) == ("PACS@10.0.0.5:104", "LAB1:11112")
+    assert str(Node("pacs", me="OTHER").me) == "OTHER"
+    monkeypatch.setenv("PACS_TOKEN", "s3cret-token")
+    web = WebEndpoint("pacs")
+    assert str(web) == "https://pacs.example.org/dicom-web"
+    assert "s3cret" not in repr(web) + web._repr_html_()
+    with pytest.raises(UsageError, match="there are pacs"):
+        Node("absent")

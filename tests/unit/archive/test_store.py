@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dicomlab.samples.phantom import phantom_datasets
 from pydicom import Dataset
 
 from dicomlab.archive.store import Store
@@ -16,6 +15,7 @@ from dicomlab.errors import ServiceError
 from dicomlab.model.protocols import Arrival
 from dicomlab.model.query import Query
 from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
+from dicomlab.samples.phantom import phantom_datasets
 
 
 def octets_of(dataset: Dataset) -> bytes:

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from dicomlab.dimse.listener import Listener
 from dicomlab.dimse.node import Node
 from dicomlab.dimse.services import serve
-from tests.unit.dimse.holdings import BIG_ENDIAN, CT, IMPLICIT, JPEG, MR, RLE, SC, FolderHoldings, instance, write
+from tests.unit.dimse.holdings import BIG_ENDIAN, IMPLICIT, JPEG, MR, RLE, SC, FolderHoldings, instance, write
 
 
 def cohort() -> list[Dataset]:

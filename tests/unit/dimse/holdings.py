@@ -120,7 +120,7 @@ def instance(
     dataset.PatientName, dataset.PatientID = name, patient
     dataset.PatientBirthDate, dataset.PatientSex = "19700101", "O"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
-    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", series.split(".")[-1], number
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", series.rsplit(".", maxsplit=1)[-1], number
     dataset.Rows = dataset.Columns = 8
     pixels = bytes(i % 251 for i in range(octets))
     if syntax in (JPEG, RLE):

@@ -113,7 +113,7 @@ def test_nobody_listens() -> None:
 
 
 def test_no_such_host() -> None:
-    with pytest.raises(Unreachable, match="no host is called 'pacs.invalid'"):
+    with pytest.raises(Unreachable, match=r"no host is called 'pacs.invalid'"):
         associate("PACS@pacs.invalid:104")
 
 
@@ -141,7 +141,10 @@ def test_no_accepted_context_says_what_was_asked_and_answered() -> None:
         script.send(pdu.AssociateAccept("PACS", "LAB1", (pdu.AnsweredContext(1, 3, ""),), script.accept.user))
         script.release()
 
-    with playing(play) as address, pytest.raises(Refused, match="Verification SOP Class: abstract syntax not supported"):
+    with (
+        playing(play) as address,
+        pytest.raises(Refused, match="Verification SOP Class: abstract syntax not supported"),
+    ):
         associate(address)
 
 
@@ -177,7 +180,7 @@ def test_the_peer_breaks_off(last_word: pdu.PDU | None, words: str, established:
         if last_word is not None:
             script.send(last_word)
 
-    with playing(play) as address, pytest.raises(Interrupted, match=words) as caught:  # noqa: PT012
+    with playing(play) as address, pytest.raises(Interrupted, match=words) as caught:
         echo(associate(address))
     assert caught.value.endpoint == address
 
@@ -193,7 +196,7 @@ def test_silence_has_an_end_and_the_peer_is_told(established: bool) -> None:
             script.message()
         heard.append(script.read())
 
-    with playing(play) as address, pytest.raises(Interrupted, match=r"nothing came for 0.2 s; \d+ octets had arrived"):  # noqa: PT012
+    with playing(play) as address, pytest.raises(Interrupted, match=r"nothing came for 0.2 s; \d+ octets had arrived"):
         echo(associate(address, timeout_s=0.2))
     assert heard == [pdu.Abort(0, 0)]
 
@@ -315,7 +318,10 @@ def test_a_peer_that_releases_in_the_middle_is_answered_and_reported() -> None:
         script.send(pdu.ReleaseRequest())
         assert isinstance(script.read(), pdu.ReleaseReply)
 
-    with playing(play) as address, pytest.raises(Interrupted, match="released the association where a C-ECHO-RSP was due"):
+    with (
+        playing(play) as address,
+        pytest.raises(Interrupted, match="released the association where a C-ECHO-RSP was due"),
+    ):
         echo(associate(address))
 
 

@@ -69,7 +69,10 @@ def test_unknown_elements_are_passed_over_and_the_group_length_is_not_trusted() 
         (ECHO + bytes.fromhex("0800 0500 00000000"), "no place"),
         (ECHO[:-10], "no CommandDataSetType"),
         (ECHO[:-20] + ECHO[-10:], "no MessageID"),
-        (ECHO.replace(bytes.fromhex("00000001020000003000"), bytes.fromhex("00000001020000003080")), "BeingRespondedTo"),
+        (
+            ECHO.replace(bytes.fromhex("00000001020000003000"), bytes.fromhex("00000001020000003080")),
+            "BeingRespondedTo",
+        ),
         (ECHO + bytes.fromhex("0000 0009 01000000 00"), "a US of 1"),
         (ECHO + bytes.fromhex("0000 0109 02000000 0000"), "an AT of 2"),
         (b"", "no CommandField"),
@@ -83,8 +86,15 @@ def test_a_broken_one_is_refused(octets: bytes, why: str) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"MessageID": 70000}, {"MessageID": "1"}, {"Colour": 1}, {"AffectedSOPClassUID": 1}, {"MoveDestination": "Ä"},
-     {"MoveDestination": "A" * 17}, {"AffectedSOPInstanceUID": "1" * 65}],
+    [
+        {"MessageID": 70000},
+        {"MessageID": "1"},
+        {"Colour": 1},
+        {"AffectedSOPClassUID": 1},
+        {"MoveDestination": "Ä"},
+        {"MoveDestination": "A" * 17},
+        {"AffectedSOPInstanceUID": "1" * 65},
+    ],
 )
 def test_we_do_not_send_what_cannot_be(fields: dict[str, int | str]) -> None:
     with pytest.raises(LocalProtocolError):

@@ -43,7 +43,10 @@ def test_a_move_says_where_to_and_how_far() -> None:
     counts = {f"NumberOf{what}Suboperations": n for n, what in enumerate(["Remaining", "Completed", "Failed"], 1)}
     for command, line in (
         (request, "C-MOVE-RQ: 1.2, to LAB1, message 2"),
-        (request.response(0xFF00, **counts), "C-MOVE-RSP: 1.2, status FF00H, 1 remaining, 2 completed, 3 failed, message 2"),
+        (
+            request.response(0xFF00, **counts),
+            "C-MOVE-RSP: 1.2, status FF00H, 1 remaining, 2 completed, 3 failed, message 2",
+        ),
     ):
         octets = encode_command(command)
         assert dissect(pdu.data_header(1, 3, len(octets)) + octets) == line

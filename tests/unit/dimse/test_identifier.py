@@ -149,7 +149,13 @@ def test_a_data_set_survives_the_way_through_plain_values(syntax: str) -> None:
 def test_text_is_read_by_its_own_character_set_and_never_fails(character_set: str, octets: bytes, text: str) -> None:
     def element(tag: int, vr: bytes, value: bytes) -> bytes:
         value += b" " * (len(value) % 2)
-        return tag.to_bytes(4, "big")[1::-1] + tag.to_bytes(4, "big")[:1:-1] + vr + len(value).to_bytes(2, "little") + value
+        return (
+            tag.to_bytes(4, "big")[1::-1]
+            + tag.to_bytes(4, "big")[:1:-1]
+            + vr
+            + len(value).to_bytes(2, "little")
+            + value
+        )
 
     row = element(0x00080005, b"CS", character_set.encode()) + element(0x00100010, b"PN", octets)
     assert read_row(row, EXPLICIT, columns(["PatientName"])) == {"PatientName": [text]}
@@ -168,7 +174,9 @@ def test_an_unreadable_number_of_an_archive_is_left_empty() -> None:
 def test_numbers_come_as_numbers_and_tags_as_text() -> None:
     dataset = Dataset()
     dataset.Rows, dataset.FrameIncrementPointer, dataset.RealWorldValueSlope = 3, 0x00181063, 2.5
-    row = read_row(written(dataset, IMPLICIT), IMPLICIT, columns(["Rows", "FrameIncrementPointer", "RealWorldValueSlope"]))
+    row = read_row(
+        written(dataset, IMPLICIT), IMPLICIT, columns(["Rows", "FrameIncrementPointer", "RealWorldValueSlope"])
+    )
     assert row == {"Rows": [3], "FrameIncrementPointer": ["00181063"], "RealWorldValueSlope": [2.5]}
 
 
@@ -178,6 +186,7 @@ def test_a_cut_one_is_refused(syntax: str) -> None:
     for end in (3, len(octets) // 2, len(octets) - 1):
         with pytest.raises(RemoteProtocolError):
             read_row(octets[:end], syntax, columns(["PatientName"]))
+        with pytest.raises(RemoteProtocolError):
             keys_of(octets[:end], syntax)
 
 

@@ -117,7 +117,7 @@ def test_lengths_have_caps(kind: int, limit: int) -> None:
 def test_more_than_128_contexts_are_refused() -> None:
     contexts = pdu.numbered([("1.2", ("1.3",))] * 127)
     assert contexts[-1].id == 253
-    many = contexts + (pdu.ProposedContext(255, "1.2", ("1.3",)), pdu.ProposedContext(1, "1.2", ("1.3",)))
+    many = (*contexts, pdu.ProposedContext(255, "1.2", ("1.3",)), pdu.ProposedContext(1, "1.2", ("1.3",)))
     assert len(pdu.decode(pdu.encode(pdu.AssociateRequest("A", "B", many[:128], USER))).contexts) == 128
     with pytest.raises(RemoteProtocolError, match="129"):
         pdu.decode(pdu.encode(pdu.AssociateRequest("A", "B", many, USER)))

@@ -19,7 +19,12 @@ LEVEL, PATIENT_ID, NAME, STUDY, SERIES, INSTANCE = (
 
 
 def identifier(level: str, more: Tree | None = None, **keys: str) -> bytes:
-    tags = {"patient": (PATIENT_ID, "LO"), "study": (STUDY, "UI"), "series": (SERIES, "UI"), "instance": (INSTANCE, "UI")}
+    tags = {
+        "patient": (PATIENT_ID, "LO"),
+        "study": (STUDY, "UI"),
+        "series": (SERIES, "UI"),
+        "instance": (INSTANCE, "UI"),
+    }
     tree: Tree = {LEVEL: ("CS", [level]), **(more or {})}
     tree.update({tags[k][0]: (tags[k][1], v.split("\\") if v else []) for k, v in keys.items()})
     return encode_tree(tree, LE)

@@ -145,7 +145,9 @@ def test_a_search_gives_its_matches_then_success(filled: Pacs) -> None:
     with associate(filled) as association:
         context = association.context_for(FIND)
         assert context is not None
-        number = association.request(context, "C-FIND-RQ", encode_query("study", [(column("PatientID"), "P2")], EXPLICIT))
+        number = association.request(
+            context, "C-FIND-RQ", encode_query("study", [(column("PatientID"), "P2")], EXPLICIT)
+        )
         statuses = []
         for _ in range(3):
             command = association.answer("C-FIND-RSP", number).command
@@ -338,7 +340,11 @@ def test_a_receiver_takes_only_what_was_asked_for(start: Callable[..., Pacs], tm
         pacs.listener.close()
         pacs.node = type(pacs.node)(f"PACS@127.0.0.1:{listener.port}", me="LAB1")
         with pacs.node._peer.associate(
-            [Proposal(uid, (syntax,)) for uid in (CT, "1.2.3.4.5", FIND) for syntax in (EXPLICIT, IMPLICIT, JPEG, BIG_ENDIAN)]
+            [
+                Proposal(uid, (syntax,))
+                for uid in (CT, "1.2.3.4.5", FIND)
+                for syntax in (EXPLICIT, IMPLICIT, JPEG, BIG_ENDIAN)
+            ]
         ) as association:
             assert {c.abstract_syntax for c in association.contexts.values()} == {CT, "1.2.3.4.5"}
             context = association.context_for("1.2.3.4.5", JPEG)

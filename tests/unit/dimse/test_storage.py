@@ -16,7 +16,9 @@ from tests.unit.dimse.holdings import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEG, inst
 
 
 def test_each_pair_has_a_context_of_its_own() -> None:
-    ((proposals, dealt),) = batches([("1.1", JPEG), ("1.1", EXPLICIT), ("1.1", JPEG), ("1.2", BIG_ENDIAN)], lambda one: one)
+    ((proposals, dealt),) = batches(
+        [("1.1", JPEG), ("1.1", EXPLICIT), ("1.1", JPEG), ("1.2", BIG_ENDIAN)], lambda one: one
+    )
     assert dealt == [("1.1", JPEG), ("1.1", EXPLICIT), ("1.1", JPEG), ("1.2", BIG_ENDIAN)]
     assert {(p.abstract_syntax, p.transfer_syntaxes) for p in proposals} == {
         ("1.1", (JPEG,)), ("1.1", (EXPLICIT,)), ("1.1", (IMPLICIT,)),
@@ -57,6 +59,8 @@ def test_what_is_broken_is_not_encoded_anew(source: str) -> None:
     assert caught.value.status == 0xC000
 
 
-@pytest.mark.parametrize(("text", "ok"), [("1.2.3", True), ("", False), ("1" * 65, False), ("1.2/..", False), ("١", False)])
+@pytest.mark.parametrize(
+    ("text", "ok"), [("1.2.3", True), ("", False), ("1" * 65, False), ("1.2/..", False), ("١", False)]
+)
 def test_what_can_be_a_uid(text: str, ok: bool) -> None:
     assert is_uid(text) is ok

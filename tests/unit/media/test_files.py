@@ -29,7 +29,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 def sink_of(root: Path) -> FileSetSink:
     channel = open_channel("file", "us", str(root), bytes.decode)
-    return FileSetSink(scan(root, Control(), channel) if root.exists() else Scan(root, complete=True), "ME", channel)
+    return FileSetSink(scan(root, Control(), channel) if root.exists() else Scan(root, complete=True), channel)
 
 
 def put(sink: FileSetSink, octets: bytes, *, with_meta: bool = True, **changes: Any) -> Outcome:

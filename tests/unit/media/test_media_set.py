@@ -198,7 +198,16 @@ def test_the_trace_has_a_line_for_each_file_and_no_patient(phantom: Path) -> Non
         media.find()
         media.deliver(wanted(media)[:1], Memory(), Control())
     assert [event.text for event in wire] == [f"read: {n:04d}.dcm" for n in range(1, 9)] + ["read: 0001.dcm"]
-    assert all(event.channel.protocol == "file" for event in wire)
+    assert all(event.channel.protocol == "file" and event.size == 132 for event in wire)
+    assert wire.counts() == {"read": 9}
+
+
+def test_the_trace_of_a_copy_shows_both_sides(phantom: Path, tmp_path: Path) -> None:
+    with dicomlab.trace() as wire:
+        MediaSet(phantom).find("study").retrieve(MediaSet(tmp_path / "set", mode="update"), progress=False)
+    assert wire.counts() == {"read": 8 + 8, "written": 8 + 1}
+    written = [event for event in wire if event.text == "written: DICOMDIR"]
+    assert [event.parties for event in written] == [(str(phantom), str(tmp_path / "set"))]
 
 
 # --- giving -------------------------------------------------------------------------------------------------------------

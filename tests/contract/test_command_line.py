@@ -1,0 +1,125 @@
+"""The command line, over the same objects; and the main job."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dicomlab
+from dicomlab import Archive
+from dicomlab.__main__ import main
+from dicomlab.demo import DemoFailed, run
+from dicomlab.samples import real_files
+
+
+def dicomlab_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dicomlab", *arguments], capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_the_demo_does_the_main_job_and_tells_it() -> None:
+    told = dicomlab_command("demo")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stderr == ""
+    count = len(real_files())
+    for sign in (
+        f"{count} real DICOM files",
+        "C-STORE",
+        "STOW-RS",
+        "equal: values and dtypes, at every level",
+        f"C-GET    {count} of {count} with identical octets",
+        f"C-MOVE   {count} of {count} with identical octets",
+        "equal data sets in Explicit VR LE",
+        "read back: equal",
+    ):
+        assert sign in told.stdout
+    assert not re.search(r"Traceback|Warning", told.stdout)
+
+
+def test_the_demo_notices_what_gets_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It checks what it tells: an archive that changes one octet on the way out is found out."""
+    from dicomlab.dimse import services
+
+    plain = services.send_instance
+
+    def spoilt(association: Any, context: Any, uid: str, octets: Any, **rest: Any) -> Any:
+        return plain(association, context, uid, bytes(octets[:-1]) + bytes([octets[-1] ^ 1]), **rest)
+
+    monkeypatch.setattr(services, "send_instance", spoilt)
+    lines: list[str] = []
+    with pytest.raises(DemoFailed, match="C-GET"):
+        run(lines.append)
+
+
+@pytest.mark.parametrize("path", ["node", "web", "media"])
+def test_find_and_retrieve(path: str, filled: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = {"node": str(filled.node.address), "web": str(filled.web), "media": str(filled.media.path)}[path]
+    assert main(["find", source, "study", "PatientID=SYN-00*", "--csv", str(tmp_path / "out.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "Cohort of" in shown
+    assert "SYN-001" not in shown  # masked, since nobody said that they are synthetic
+    assert "SYN-001" in (tmp_path / "out.csv").read_text()
+    assert main(["retrieve", source, "series", "Modality=CT|MR", "--to", str(tmp_path / "data")]) == 0
+    assert "done" in capsys.readouterr().out
+    assert main(["scan", str(tmp_path / "data"), "--level", "series"]) == 0
+    assert "Cohort of" in capsys.readouterr().out
+
+
+def test_show_is_for_this_command_only(filled: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["find", str(filled.web), "study", "--show"]) == 0
+    assert "SYN-001" in capsys.readouterr().out
+    assert dicomlab.options.phi == "mask"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["find", "NOBODY@127.0.0.1:{free}", "study"], 1, "Unreachable"),
+        (["find", "{web}", "study", "PatinetID=X"], 2, "did you mean PatientID"),
+        (["find", "{web}", "study", "PatientID"], 2, "Keyword=value"),
+        (["scan", "/nowhere/at/all"], 1, "Unreachable"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    arguments: list[str], code: int, says: str, filled: Archive, free_port: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [a.format(free=free_port() if "{free}" in a else "", web=filled.web) for a in arguments]
+    assert main(given) == code
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
+
+
+def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "pydicom" in told
+    assert "✗" not in told
+
+
+def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dicomlab", "serve", str(tmp_path / "kept"), "--demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            told = ""
+            for line in server.stdout:
+                told += line
+                if "Ctrl-C" in line:
+                    break
+            address = re.search(r"DICOMLAB@127\.0\.0\.1:\d+", told)
+            assert address is not None, told
+            assert dicomlab.Node(address[0]).verify()
+            assert len(dicomlab.Node(address[0]).find("instance")) == len(real_files())
+        finally:
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(30) == 0
+    with Archive(tmp_path / "kept") as again:  # what it stored is still there
+        assert len(again) == len(real_files())
