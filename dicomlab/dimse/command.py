@@ -168,9 +168,8 @@ def _encode(keyword: str, vr: str, value: Value) -> bytes:
             return b"".join((tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") for tag in value)
         if isinstance(value, str) and vr not in ("US", "UL", "AT"):
             octets = value.encode("ascii", "replace")[:64] if vr == "LO" else value.encode("ascii")
-            if len(octets) > (16 if vr == "AE" else 64):
-                raise OverflowError
-            return octets + (b"\0" if vr == "UI" else b" ") * (len(octets) % 2)
+            if len(octets) <= (16 if vr == "AE" else 64):
+                return octets + (b"\0" if vr == "UI" else b" ") * (len(octets) % 2)
     except (OverflowError, UnicodeError) as error:
         raise LocalProtocolError(f"{keyword} ({vr}) can't be {value!r}", section=_SECTION) from error
     raise LocalProtocolError(f"{keyword} ({vr}) can't be {value!r}", section=_SECTION)

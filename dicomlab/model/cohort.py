@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -145,8 +146,8 @@ class Cohort(Summarised):
                 raise UsageError(f"no column {key!r}; there are {held}") from None
         if isinstance(key, slice):
             return self._part(self._frame.iloc[key])
-        if hasattr(key, "__index__") and not isinstance(key, bool):
-            row = range(len(self))[key]  # IndexError beyond the end, negative counts from it
+        if isinstance(key, Integral) and key is not True and key is not False:
+            row = range(len(self))[int(key)]  # IndexError beyond the end, negative counts from it
             return self._part(self._frame.iloc[row : row + 1])
         return self._part(self._frame[self._mask(key)])
 
@@ -155,7 +156,7 @@ class Cohort(Summarised):
         import pandas as pd
 
         mask = key if isinstance(key, pd.Series) else None
-        if mask is None and not isinstance(key, bool | Mapping) and isinstance(key, Iterable):
+        if mask is None and isinstance(key, Iterable) and not isinstance(key, Mapping) and getattr(key, "ndim", 1) == 1:
             mask = pd.Series(key if hasattr(key, "dtype") else list(key))
         if mask is None or (len(mask) and pd.api.types.infer_dtype(mask, skipna=True) not in ("boolean", "empty")):
             raise UsageError(
@@ -381,8 +382,17 @@ class Cohort(Summarised):
         """Whether the patients are known to be synthetic."""
         return bool(self.source is not None and self.source.fictional)
 
+    def _shown_columns(self) -> list[int]:
+        """Which columns a repr shows: what people look for first; UIDs are long, so only the row's own, at the end."""
+        names = [str(name) for name in self._frame.columns]
+        own = UNIQUE_KEY[self.level]
+        first = [at for at, name in enumerate(names) if not name.endswith("UID")][: SHOWN_COLUMNS - 1]
+        uids = [at for at, name in enumerate(names) if name == own and at not in first]
+        uids += [at for at, name in enumerate(names) if name.endswith("UID") and name != own]
+        return (first + uids)[:SHOWN_COLUMNS]
+
     def _summary_(self) -> Summary:
-        shown = self._frame.iloc[:SHOWN_ROWS, :SHOWN_COLUMNS]
+        shown = self._frame.iloc[:SHOWN_ROWS, self._shown_columns()]
         names = [str(name) for name in shown.columns]
         rows = tuple(
             tuple(self._cell(name, value) for name, value in zip(names, row, strict=True))

@@ -90,8 +90,9 @@ class Walker:
         return tag, vr.decode(), at + 12, self._u32.unpack_from(self.octets, at + 8)[0]
 
     def padded(self, at: int) -> bool:
-        """Whether all that is left is padding."""
-        return self.size - at <= MAX_PADDING and not any(bytes(self.octets[at:]))
+        """Whether all that is left is padding; an odd zero is the start of a cut header, in big endian."""
+        left = self.size - at
+        return left <= MAX_PADDING and left % 2 == 0 and not any(bytes(self.octets[at:]))
 
     def after(self, tag: int, value: int, length: int, vr: str, *, implicit: bool, depth: int) -> int:
         """Find the octet after a value."""

@@ -438,7 +438,7 @@ def translated(error: Exception, site: Site) -> DicomlabError:
         )
     if among(_BROKEN_BODY):
         return RemoteProtocolError("the body is not compressed as its head says", section=f"{_SECTION} §8.4")
-    cut = isinstance(causes[-1], client.BadStatusLine) and "HTTP/".startswith(causes[-1].line.strip("'")[:5])
+    cut = isinstance(causes[-1], client.BadStatusLine) and "HTTP/".startswith(str(causes[-1])[:5])
     if among(_NO_HTTP) and not cut and not among((client.RemoteDisconnected,)):
         return RemoteProtocolError(f"this is no HTTP: {visible(str(causes[-1]), 100)}", section="RFC 9112 §4")
     if among(_BAD):

@@ -106,7 +106,7 @@ class _Origin:
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.removeprefix(ROOT)
-        base = f"{request.url.scheme}://{request.url.netloc}{ROOT}"
+        base = _base_url(request)
         if request.method == "OPTIONS":
             text = _CAPABILITIES.format(base=base)
             return Response(text, 200, {"Allow": "GET, POST, OPTIONS"}, media_type="application/vnd.sun.wadl+xml")
@@ -224,6 +224,15 @@ class _Origin:
         await run_in_threadpool(receiver.feed, bytes(block))
         await run_in_threadpool(receiver.close)
         return False
+
+
+def _base_url(request: Request) -> str:
+    """Our base URL as the client reached it. Some clients forget the port in Host, so on this machine ours is put in."""
+    url = request.url
+    host, port = request.scope.get("server") or ("", None)
+    if url.port is None and port is not None and url.hostname in (host, "localhost", "127.0.0.1", "::1"):
+        url = url.replace(port=port)
+    return f"{url.scheme}://{url.netloc}{ROOT}"
 
 
 def _require_json(ranges: Sequence[MediaType]) -> None:

@@ -21,7 +21,9 @@ from dicomlab import (
     Unreachable,
     WebEndpoint,
 )
+from dicomlab.archive.store import Store
 from dicomlab.part10 import files
+from dicomlab.part10.files import parcel_of_file
 from tests.contract.test_retrieve import check_whole
 from tests.faults.plans import Cut, Plan, Stall
 from tests.faults.proxy import TcpProxy
@@ -195,3 +197,34 @@ def test_no_space_left_in_the_archive(
     stored = set(empty.find("instance")["SOPInstanceUID"])
     assert stored == {o.sop_instance_uid for o in report if o.result in ("done", "warning")}
     assert empty.store(instances, progress=False).complete
+
+
+def test_a_peer_that_says_success_and_delivers_less_is_found_out(
+    source: Any, name: str, instances: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted are files, not statuses: one instance is in every table and in no delivery."""
+    hidden = instances[3].SOPInstanceUID
+    cohort = source.find("instance")
+    if name == "media":
+        folder = tmp_path / "medium"
+        shutil.copytree(source.path, folder)
+        cohort = MediaSet(folder).find("instance")
+        (found,) = (f for f in folder.rglob("*.dcm") if parcel_of_file(f).meta.sop_instance_uid == hidden)
+        found.unlink()
+        with pytest.raises(Interrupted) as caught:  # a medium that loses files is no medium to go on with
+            cohort.retrieve(tmp_path / "out", progress=False)
+        report = caught.value.partial
+    else:
+        plain = Store.select
+        monkeypatch.setattr(Store, "select", lambda *a: [held for held in plain(*a) if held.sop_instance_uid != hidden])
+        report = cohort.retrieve(tmp_path / "out", progress=False)
+    assert not report.complete
+    missing = {ds.SOPInstanceUID for ds in instances} - {o.sop_instance_uid for o in report if o.result == "done"}
+    assert hidden in missing
+    if name != "media":
+        assert missing == {hidden}
+        (outcome,) = report.failures
+        assert outcome.sop_instance_uid == hidden
+        assert outcome.status
+        with pytest.raises(ServiceError, match=hidden):
+            report.raise_for_failures()

@@ -167,7 +167,7 @@ def test_a_full_medium_ends_it_and_keeps_what_arrived(
 ) -> None:
     sink = Arrivals(tmp_path / "full", error, at=2)
     node = ready_to_move(filled)
-    with trace() as wire, pytest.raises(Interrupted, match="(?i)no space left") as caught:
+    with trace() as wire, pytest.raises(Interrupted, match=r"(?i)no space left") as caught:
         node.deliver(wanted(cohort()), sink, Control(), method=method)  # type: ignore[arg-type]
     assert error in (caught.value, caught.value.__cause__)
     assert wire.counts()["C-CANCEL-RQ"] == 1

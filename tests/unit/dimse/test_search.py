@@ -118,6 +118,7 @@ def test_a_limit_sends_a_cancel_and_says_so(filled: Pacs) -> None:
         found = filled.node.find("study", limit=1)
     assert (len(found), found.complete) == (1, False)
     assert "limit=1" in found.note
+    assert wire.counts()["C-CANCEL-RQ"] == 1
     assert wire.counts()["A-RELEASE-RP"] == 1
     assert len(filled.node.find("study")) == 3
 

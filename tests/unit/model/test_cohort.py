@@ -384,7 +384,7 @@ def test_no_repr_tells_who_the_patients_are(shelf: Shelf, level: str) -> None:
 
 def test_what_identifies_nobody_is_shown(studies: Cohort) -> None:
     shown = repr(studies)
-    for plain in ("1.1.1", "2021-01-31", "study 1", "PatientName", "Cohort of 4 studies", "source  Shelf"):
+    for plain in ("1.1.1", "2021-01-31", "PatientName", "Cohort of 4 studies", "source  Shelf"):
         assert plain in shown
 
 

@@ -96,8 +96,8 @@ def test_a_value_too_long_for_a_short_length_becomes_un() -> None:
 
 def test_un_of_undefined_length_holds_implicit_items() -> None:
     inner = hexed("10002000 02000000 4142")
-    octets = hexed("09000110 554E0000 FFFFFFFF FEFF00E0 FFFFFFFF") + inner + hexed(
-        "FEFF0DE0 00000000 FEFFDDE0 00000000"
+    octets = (
+        hexed("09000110 554E0000 FFFFFFFF FEFF00E0 FFFFFFFF") + inner + hexed("FEFF0DE0 00000000 FEFFDDE0 00000000")
     )
     out = transcode(octets, EXPLICIT_LE, IMPLICIT_LE)
     assert out == hexed("09000110 FFFFFFFF FEFF00E0 FFFFFFFF") + inner + hexed("FEFF0DE0 00000000 FEFFDDE0 00000000")

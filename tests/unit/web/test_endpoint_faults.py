@@ -13,7 +13,7 @@ from dicomlab.model.protocols import Wanted
 from dicomlab.model.trace import trace
 from dicomlab.part10.meta import EXPLICIT_LE, encode_file_meta
 from dicomlab.web.endpoint import WebEndpoint
-from dicomlab.web.multipart import PartReader, closing, part_head
+from dicomlab.web.multipart import closing, part_head
 from dicomlab.web.store_answer import Failure, StoredInstance, build_store_answer
 from tests.unit.dimse.holdings import instance
 from tests.unit.web.scripted import INSTANCE, SERIES, STUDY, Asked, MemorySink, reply, rows, scripted, studies
@@ -236,9 +236,9 @@ def test_a_cut_series_is_completed_instance_by_instance(cut: int) -> None:
 def test_a_cut_instance_is_interrupted_and_leaves_nothing() -> None:
     torso = multipart(FILES["1.1.0"])[:900]
     sink = MemorySink()
-    with scripted(lambda asked: reply("200 OK", torso, length=False, Content_Type=KIND)) as server:
-        with pytest.raises(Interrupted, match="closing delimiter"):
-            WebEndpoint(server.url).deliver(WANTED[:1], sink, Control())
+    answer = reply("200 OK", torso, length=False, Content_Type=KIND)
+    with scripted(lambda asked: answer) as server, pytest.raises(Interrupted, match="closing delimiter"):
+        WebEndpoint(server.url).deliver(WANTED[:1], sink, Control())
     assert not sink.arrived
     assert sink.abandoned == ["1.1.0"]
 
@@ -293,15 +293,6 @@ def test_missing_credentials_end_it_at_once() -> None:
 
 
 # --- store
-
-
-def sent_uids(asked: Asked) -> list[str]:
-    boundary = asked.headers["content-type"].partition("boundary=")[2].strip('"')
-    reader = PartReader(boundary)
-    list(reader.feed(asked.body))
-    reader.close()
-    found = [uid for uid in (f"1.2.3.1.1.{n}" for n in range(1, 60)) if uid.encode() + b"\0" in asked.body + b"\0"]
-    return [uid for uid in found if f"{uid}\0".encode() in asked.body or len(uid) % 2 == 0]
 
 
 def store_reply(status: str, stored: list[str], failed: dict[str, int] | None = None, **headers: str) -> bytes:

@@ -182,9 +182,9 @@ def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_error_bodies_are_bounded() -> None:
-    with scripted(lambda asked: reply("500 No", b"x" * (http.MAX_ERROR_BODY * 4))) as server:
-        with pytest.raises(ServiceError) as caught:
-            find(server.url)
+    answer = reply("500 No", b"x" * (http.MAX_ERROR_BODY * 4))
+    with scripted(lambda asked: answer) as server, pytest.raises(ServiceError) as caught:
+        find(server.url)
     assert len(str(caught.value)) < 600
 
 
