@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.byhand import Session
@@ -15,8 +15,8 @@ from dicomlab.dimse.search import Search
 from dicomlab.dimse.sending import send
 from dicomlab.errors import CommunicationError, RemoteProtocolError
 from dicomlab.model.address import AEAddress, OwnAE
-from dicomlab.model.path import Row, SearchPath, Verdict
-from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -36,7 +36,7 @@ _SERVICES = {
 }
 
 
-class Node(SearchPath, Summarised):
+class Node(SearchPath, StorePath, Summarised):
     """A remote AE: ``Node("PACS@10.0.0.5:104", me="LAB1:11112")``. Constructing one sends nothing.
 
     Parameters
@@ -174,50 +174,8 @@ class Node(SearchPath, Summarised):
         """
         deliver(self._peer, wanted, sink, control, method)
 
-    @overload
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...
-    ) -> Report: ...  # fmt: skip
-    @overload
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
-    ) -> Operation[Report]: ...  # fmt: skip
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
-    ) -> Report | Operation[Report]:
-        """Send instances (C-STORE), as they lie.
-
-        Parameters
-        ----------
-        what : path, Dataset, Cohort, MediaSet, or an iterable of these
-        progress : bool or callable, optional
-            A bar, nothing, or a function that gets each ``Progress``.
-        background : bool, optional
-            Return an :class:`Operation` at once.
-
-        Returns
-        -------
-        Report
-            One row for each. What is no whole DICOM file, or what the peer takes in no transfer syntax, has failed,
-            with the reason, and stops nothing. After an interrupt the message in flight is finished and the rest is
-            marked as not sent.
-
-        Raises
-        ------
-        UsageError
-            `what` is none of these.
-        Unreachable, Refused
-            Nobody answers, or it takes none of it.
-        Interrupted, RemoteProtocolError
-            It broke off; ``error.partial`` is the report of what was stored.
-
-        Source
-        ------
-        PS3.4 Annex B.
-
-        """
-        work = Work("store", "instances", lambda control: send(self._peer, what, control), progress=progress)
-        return work.carry_out(background=background)
+    def _store(self, what: Any, control: Control) -> Report:
+        return send(self._peer, what, control)
 
     def associate(self, contexts: Iterable[str | tuple[str, Sequence[str]]] | None = None) -> Session:
         """Establish an association by hand: ``with node.associate() as s: s.request("C-ECHO")``.

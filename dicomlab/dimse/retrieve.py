@@ -91,7 +91,7 @@ class _Retrieval:
         moving = self.association.context_for(_MOVE)
         takes = any(context.scp for context in self.association.contexts.values())
         if getting is not None and (takes or method == "get"):
-            self.association.channel.note("plan: C-GET, on this association")
+            self.association.channel.note("C-GET, on this association")
             self._all("GET", getting)
         elif moving is not None:
             self._move(moving)
@@ -123,7 +123,7 @@ class _Retrieval:
                     trace=trace.current(),
                 )
             )
-            self.association.channel.note(f"plan: C-MOVE to ourselves; {listener.address} listens")
+            self.association.channel.note(f"C-MOVE to ourselves; {listener.address} listens")
             self.association.alive = lambda: listener.last_activity
             stack.callback(setattr, self.association, "alive", None)
             self._all("MOVE", context, f"register {me.ae_title} = {listener.host}:{listener.port}")

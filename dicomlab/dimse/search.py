@@ -60,7 +60,7 @@ class Search:
             yield from self._descend(chain[: chain.index(self._query.level) + 1], {})
 
     def _patients_of_studies(self) -> Iterator[Row]:
-        self._note("plan: no Patient Root here, so the patients are those of the studies")
+        self._note("no Patient Root here, so the patients are those of the studies")
         wanted = [one for one in self._query.columns if one.name not in _COUNTS_OF_PATIENT]
         seen: set[object] = set()
         for row in self._ask("study", self._query.keys, wanted, {}):
@@ -95,7 +95,7 @@ class Search:
         if given is not None and len(keys) == 1 and set(shown) <= {unique} and not several_above:
             return [{unique.name: [uid]} for uid in given.values]
         why = ", ".join(one.name for one in dict.fromkeys([*(k.column for k in keys), *shown])) or unique.name
-        self._note(f"plan: {why} stand at the {level} level, so that level is asked first")
+        self._note(f"{why} stand at the {level} level, so that level is asked first")
         rows: dict[object, Row] = {}
         for row in self._ask(level, keys, [unique, *shown], above):
             if uid := [value for value in row.get(unique.name, ()) if value]:

@@ -119,5 +119,4 @@ class FileIds:
         if number > _MAX_NUMBER:
             raise UsageError(f"more than {_MAX_NUMBER:,} entries in one folder of a File-set")
         self._next[place, letters] = number + 1
-        self._taken.add(free)
         return free

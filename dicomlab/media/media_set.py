@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from dicomlab.errors import (
     CommunicationError,
@@ -26,8 +26,8 @@ from dicomlab.media.reconcile import Comparison, compare, differences
 from dicomlab.media.scan import Scan, scan
 from dicomlab.model.columns import Level, TableBuilder, column, standard_columns
 from dicomlab.model.matching import answers, first, order, rows_at_level
-from dicomlab.model.path import Row, SearchPath, Verdict
-from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.progress import Control, OnProgress, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -45,7 +45,7 @@ _HARMLESS = frozenset({"not_dicom", "empty", "missing_uid", "duplicate", "link"}
 """Errors of files that are no damage to the medium."""
 
 
-class MediaSet(SearchPath, Summarised):
+class MediaSet(SearchPath, StorePath, Summarised):
     """DICOM files on a medium: ``MediaSet("/media/cdrom").find("study", PatientID="P*")``.
 
     Nothing is read until something is asked. The first question reads the header of every file below the folder and
@@ -314,51 +314,8 @@ class MediaSet(SearchPath, Summarised):
                 raise UsageError(f"{self.path} is a single file: only a folder can be added to")
             return FileSetSink(self._scanned(), self._channel(source))
 
-    @overload
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...
-    ) -> Report: ...  # fmt: skip
-    @overload
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
-    ) -> Operation[Report]: ...  # fmt: skip
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
-    ) -> Report | Operation[Report]:
-        """Add instances to this File-set and write its DICOMDIR anew.
-
-        Parameters
-        ----------
-        what : path, Dataset, Cohort, MediaSet, or an iterable of these
-        progress : bool or callable, optional
-            A bar, nothing, or a function that gets each :class:`Progress`.
-        background : bool, optional
-            Return an :class:`Operation` at once.
-
-        Returns
-        -------
-        Report
-            One row for each instance; what is no DICOM instance is a failed row. Instances that are there already
-            are skipped.
-
-        Raises
-        ------
-        UsageError
-            Not opened with ``mode="update"``.
-        Interrupted, Refused
-            The medium is full, gone, or not to be written; ``error.partial`` is the report of what was stored.
-
-        Source
-        ------
-        PS3.10 §8.4 (File-set Updater).
-
-        """
-        sink = self.sink()
-        work = Work(
-            "store", "instances", lambda control: fill(sink, parcels(what), control, f"Stored in {self}"),
-            progress=progress,
-        )  # fmt: skip
-        return work.carry_out(background=background)
+    def _store(self, what: Any, control: Control) -> Report:
+        return fill(self.sink(), parcels(what), control, f"Stored in {self}")
 
     def write(self, dest: str | os.PathLike[str], *, progress: bool | OnProgress = True) -> Report:
         """Write everything as a File-set with a DICOMDIR into a new or empty folder.

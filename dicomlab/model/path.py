@@ -1,4 +1,4 @@
-"""What ``Node``, ``WebEndpoint`` and ``MediaSet`` have in common: the shape of ``find``."""
+"""What ``Node``, ``WebEndpoint`` and ``MediaSet`` have in common: the shape of ``find`` and of ``store``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dicomlab.model.cohort import Cohort
 from dicomlab.model.columns import UNIQUE_KEY, TableBuilder
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.query import Query
+from dicomlab.model.report import Report
 
 Row = Mapping[str, Sequence[object]]
 """One match: column name to raw values."""
@@ -158,3 +159,64 @@ class SearchPath:
             problems=table.problems,
             trace=trace.current(),
         )
+
+
+class StorePath:
+    """A path that takes instances. A subclass stores them in :meth:`_store`; the shape is the same for all."""
+
+    def _store(self, what: Any, control: Control) -> Report:
+        """Store whatever ``store`` was given, and say what became of each instance.
+
+        Stops after the message in flight once `control` is cancelled. Raises what is in the error tree; an error that
+        comes after something was stored carries the report in ``partial``.
+        """
+        raise NotImplementedError
+
+    @overload
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...
+    ) -> Report: ...  # fmt: skip
+    @overload
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
+    ) -> Operation[Report]: ...  # fmt: skip
+    def store(
+        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
+    ) -> Report | Operation[Report]:
+        """Store instances: C-STORE, STOW-RS, or the File-set Updater (``MediaSet(path, mode="update")``).
+
+        They go as they lie, unless the path may not carry their transfer syntax (PS3.18 §8.7.3) or the peer does not
+        take it; then they are rewritten, values untouched, and the status says so.
+
+        Parameters
+        ----------
+        what : path, Dataset, Cohort, MediaSet, or an iterable of these
+            A folder stands for every file in it.
+        progress : bool or callable, optional
+            A bar, nothing, or a function that gets each :class:`Progress`.
+        background : bool, optional
+            Return an :class:`Operation` at once.
+
+        Returns
+        -------
+        Report
+            One row for each instance, by what the peer says of it. What is no whole DICOM file, or what the peer does
+            not take, has failed, with the reason, and stops nothing. After an interrupt what is in flight is finished
+            and the report is marked incomplete.
+
+        Raises
+        ------
+        UsageError
+            `what` is none of these; a MediaSet that is read only.
+        Unreachable, Refused
+            Nobody answers, or it takes none of it.
+        Interrupted, RemoteProtocolError
+            It broke off, or the medium is full; ``error.partial`` is the report of what was stored.
+
+        Source
+        ------
+        PS3.4 Annex B (C-STORE), PS3.18 §10.5 (store), PS3.10 §8.4 (File-set Updater).
+
+        """
+        work = Work("store", "instances", lambda control: self._store(what, control), progress=progress)
+        return work.carry_out(background=background)

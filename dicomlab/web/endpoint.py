@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dicomlab.errors import DicomlabError, Refused, ServiceError, Unreachable, UsageError
-from dicomlab.model.path import Row, SearchPath, Verdict
-from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -28,7 +28,7 @@ PAGE = 1000
 """Rows that one search request asks for."""
 
 
-class WebEndpoint(SearchPath, Summarised):
+class WebEndpoint(SearchPath, StorePath, Summarised):
     """A DICOMweb origin server: ``WebEndpoint("https://pacs.example.org/dicom-web")``.
 
     Making one touches no network.
@@ -170,53 +170,9 @@ class WebEndpoint(SearchPath, Summarised):
 
     # --- store -------------------------------------------------------------------------------------------------------
 
-    @overload
-    def store(self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[False] = ...) -> Report: ...
-    @overload
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = ..., background: Literal[True]
-    ) -> Operation[Report]: ...
-    def store(
-        self, what: Any, *, progress: bool | OnProgress = True, background: bool = False
-    ) -> Report | Operation[Report]:
-        """Store instances on the server.
-
-        Parameters
-        ----------
-        what : path, paths, Dataset, Cohort or MediaSet
-            Files go as they lie, but for transfer syntaxes that web services don't allow (Implicit VR Little Endian,
-            Explicit VR Big Endian): those are written in Explicit VR Little Endian, and the report says so.
-        progress : bool or callable, optional
-            A bar, nothing, or a function that gets each :class:`Progress`.
-        background : bool, optional
-            Return an :class:`Operation` at once.
-
-        Returns
-        -------
-        Report
-            One row for each instance, by what the server says of it, whatever the status line is. After an interrupt
-            the request in flight is finished, and the report holds what was stored.
-
-        Raises
-        ------
-        UsageError
-            `what` can't be stored.
-        Unreachable, Refused
-            Nobody took anything.
-        Interrupted
-            It broke off; ``error.partial`` is the report up to there.
-
-        Source
-        ------
-        PS3.18 §10.5 (store), §8.7.3 (transfer syntaxes), Annex I (the answer).
-
-        """
-
-        def run(control: Control) -> Report:
-            with Conversation(self._site, control) as http:
-                return Storer(http, control, f"Stored to {self}").store(what)
-
-        return Work("store", "instances", run, progress=progress).carry_out(background=background)
+    def _store(self, what: Any, control: Control) -> Report:
+        with Conversation(self._site, control) as http:
+            return Storer(http, control, f"Stored to {self}").store(what)
 
 
 def _base_url(url: str) -> str:

@@ -301,13 +301,13 @@ def _head(boundary: str, piece: Piece, size: int, *, first: bool) -> bytes:
 def _parts(pieces: Sequence[Piece], boundary: str) -> Iterator[bytes]:
     first = True
     for piece in pieces:
-        size, octets = piece.size, piece.octets()
-        if size < 0:
-            try:
+        try:
+            octets, size = piece.octets(), piece.size
+            if size < 0:
                 written = b"".join(octets)
-            except RemoteProtocolError:
-                continue  # left out: asked for alone, it gives the reason
-            size, octets = len(written), iter((written,))
+                octets, size = iter((written,)), len(written)
+        except RemoteProtocolError:
+            continue  # it can't be decoded: left out, and asked for alone it gives the reason
         yield _head(boundary, piece, size, first=first)
         yield from octets
         first = False

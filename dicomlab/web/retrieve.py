@@ -129,7 +129,7 @@ class Retriever:
         missing = [one for one in wanted if one.sop_instance_uid not in self._arrived]
         if missing and len(wanted) >= SERIES_AT_ONCE:
             why = str(broken) if broken else "the server left them out"
-            self._http.channel.note(f"plan: {len(missing)} instances are missing ({why[:200]}); one by one")
+            self._http.channel.note(f"{len(missing)} instances are missing ({why[:200]}); one by one")
         for one in missing:
             if self._control.cancelled:
                 return

@@ -73,7 +73,7 @@ class Searcher:
 
     def _patients(self, query: Query) -> Iterator[Row]:
         """Web services search no patients: take them from their studies."""
-        self.http.channel.note("plan: patients are gathered from the studies (PS3.18 has no search for patients)")
+        self.http.channel.note("patients are gathered from the studies (PS3.18 has no search for patients)")
         counted = tuple(column(name) for name in _COUNTS.values())
         wanted = tuple(c for c in query.columns if not c.name.startswith("NumberOfPatientRelated"))
         studies: dict[object, Row] = {}
@@ -172,7 +172,7 @@ class Searcher:
             for uid in study.values:
                 yield {"StudyInstanceUID": [uid]}
             return
-        self.http.channel.note(f"plan: {query.level} rows are searched study by study")
+        self.http.channel.note(f"{query.level} rows are searched study by study")
         keys = tuple(k for k in query.keys if k.column.level in ("patient", "study"))
         shown = [c for c in query.columns if c.level in ("patient", "study")]
         wanted = tuple(dict.fromkeys([column("StudyInstanceUID"), *shown]))
@@ -222,7 +222,7 @@ class Searcher:
         except ServiceError as error:
             if given or error.status not in _DECLINED:
                 raise
-        self.http.channel.note(f"plan: the server does not search {resource.path}; going down from the studies")
+        self.http.channel.note(f"the server does not search {resource.path}; going down from the studies")
         raise _Declined
 
     # --- one resource ------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class Searcher:
                 if found or error.status != 400 or len(part) == 1:
                     raise
             if not found and len(part) > 1:
-                self.http.channel.note("plan: nothing for a list of UIDs, which not every server knows; one by one")
+                self.http.channel.note("nothing for a list of UIDs, which not every server knows; one by one")
                 for uid in part:
                     single = replace(longest, matching="single", values=(uid,))
                     yield from self._matched(resource, [*rest, single], wanted)
@@ -262,7 +262,7 @@ class Searcher:
             return
         names = ", ".join(k.column.name for k in hidden)
         self.http.channel.note(
-            f"plan: nothing matched {names}; some servers don't decode percent-encoded values, so ask with '?' in"
+            f"nothing matched {names}; some servers don't decode percent-encoded values, so ask with '?' in"
             " their place and keep what matches"
         )
         shown = tuple(dict.fromkeys([*wanted, *(k.column for k in hidden)]))

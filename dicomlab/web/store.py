@@ -145,7 +145,7 @@ class Storer:
                 self._keep(self._outcome(item, "failed", f"broken off: {error}"))
             raise
         if status.startswith("413") and len(batch) > 1:
-            self._http.channel.note(f"plan: {len(batch)} instances are too much for one request; in halves")
+            self._http.channel.note(f"{len(batch)} instances are too much for one request; in halves")
             self._send(batch[: len(batch) // 2])
             if not self._control.cancelled:
                 self._send(batch[len(batch) // 2 :])
@@ -166,7 +166,7 @@ class Storer:
             except Interrupted as error:
                 if not again or self._control.cancelled:
                     raise
-                self._http.channel.note(f"plan: {error}; sending the batch once more")
+                self._http.channel.note(f"{error}; sending the batch once more")
         raise AssertionError("unreachable")
 
     def _read(self, answer: Answer) -> tuple[StoreAnswer, str]:

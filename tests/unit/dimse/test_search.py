@@ -57,7 +57,7 @@ def test_a_key_of_an_upper_level_is_asked_for_there_first(filled: Pacs) -> None:
     assert found["PatientID"].tolist() == ["P2"] * 3
     assert wire.counts()["C-FIND-RQ"] == 3
     assert wire.counts()["A-ASSOCIATE-RQ"] == 1
-    assert plan(wire) == ["plan: PatientID, StudyInstanceUID stand at the study level, so that level is asked first"]
+    assert plan(wire) == ["PatientID, StudyInstanceUID stand at the study level, so that level is asked first"]
 
 
 def test_columns_of_upper_levels_are_filled_from_above(filled: Pacs) -> None:

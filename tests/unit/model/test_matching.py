@@ -56,6 +56,7 @@ def key(keyword: str, value: object) -> Key:
         ("PatientName", "Doe^John", ("Doe^John^^^",), True),
         ("PatientName", "Doe", ("Doe^John",), False),
         ("PatientName", "doe^j*", ("DOE^JOHN",), True),
+        ("PatientName", "DOE^J*", ("Doe^John",), True),
         ("PatientName", "Yamada^Tarou", ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060",), True),
         ("PatientName", "\u5c71\u7530^\u592a\u90ce", ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce",), True),
         ("PatientName", "Yamada^Tarou", ({"Alphabetic": "Yamada^Tarou"},), True),

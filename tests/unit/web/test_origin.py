@@ -406,7 +406,7 @@ def test_dicomweb_client(server: origin.OriginServer, holdings: FolderHoldings) 
     assert len(metadata) == 9
     (bulk,) = client.retrieve_bulkdata(metadata[0]["7FE00010"]["BulkDataURI"])
     assert bulk == found.PixelData
-    answer = client.store_instances([instance(50), instance(51)])
+    answer = client.store_instances([dcmread(BytesIO(part10(instance(n)))) for n in (50, 51)])
     assert [item.ReferencedSOPInstanceUID for item in answer.ReferencedSOPSequence] == ["1.2.3.1.1.50", "1.2.3.1.1.51"]
     assert (holdings.folder / "1.2.3.1.1.50.dcm").exists()
 
