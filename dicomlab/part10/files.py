@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -327,7 +327,7 @@ def _from_dataset(dataset: Any) -> Parcel | Unfit:
     buffer = BytesIO()
     try:
         encoded = copy(dataset)
-        encoded.file_meta = FileMetaDataset(getattr(dataset, "file_meta", None) or {})
+        encoded.file_meta = deepcopy(getattr(dataset, "file_meta", None)) or FileMetaDataset()
         encoded.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         encoded.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         if "TransferSyntaxUID" not in encoded.file_meta:

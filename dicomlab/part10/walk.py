@@ -148,6 +148,10 @@ def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
         Cut short, a VR that can't be, nesting beyond 64, something after the last element that is neither an element
         nor padding, a deflated data set; ``offset`` counts from the start of the data set.
 
+    Source
+    ------
+    PS3.5 §7.1, §7.5, §A.4.
+
     """
     if transfer_syntax_uid == DEFLATED_LE:
         raise RemoteProtocolError("a deflated data set can't be walked", section="PS3.5 §A.5", offset=0)

@@ -227,7 +227,7 @@ class _Origin:
 
 
 def _base_url(request: Request) -> str:
-    """Our base URL as the client reached it. Some clients forget the port in Host, so on this machine ours is put in."""
+    """Our base URL as the client reached it; on this machine with our port, which some clients forget in Host."""
     url = request.url
     host, port = request.scope.get("server") or ("", None)
     if url.port is None and port is not None and url.hostname in (host, "localhost", "127.0.0.1", "::1"):

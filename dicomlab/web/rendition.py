@@ -147,7 +147,10 @@ def frame_pieces(held: Held, numbers: Sequence[int], ranges: Sequence[MediaType]
     dataset = _read(held)
     if _PIXEL_DATA not in dataset:
         raise NotHere("the instance has no Pixel Data (7FE0,0010)")
-    count = int(dataset.get("NumberOfFrames") or 1)
+    try:
+        count = int(dataset.get("NumberOfFrames") or 1)
+    except (ValueError, TypeError, UserWarning) as error:
+        raise RemoteProtocolError(f"Number of Frames (0028,0008): {error}", section="PS3.3 §C.7.6.6") from error
     wanted = list(numbers) or list(range(1, min(count, 1_000_000) + 1))
     if beyond := [number for number in wanted if number > count]:
         raise NotHere(f"the instance has {count} frames, so no frame {beyond[0]}")

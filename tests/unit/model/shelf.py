@@ -14,7 +14,9 @@ from dicomlab.model.query import Query
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 
 
-def instance_row(patient: int, study: int, series: int, number: int, **more: Sequence[object]) -> dict[str, Sequence[object]]:
+def instance_row(
+    patient: int, study: int, series: int, number: int, **more: Sequence[object]
+) -> dict[str, Sequence[object]]:
     """One instance; its UIDs are the numbers that lead to it."""
     return {
         "PatientID": (f"P{patient}",),

@@ -115,7 +115,9 @@ def test_rows_beyond_the_end(studies: Cohort, row: int) -> None:
 
 
 def test_warnings_go_with_their_rows() -> None:
-    rows = [instance_row(1, n, 1, 1, StudyDate=(text,)) for n, text in enumerate(["20260101", "soon", "20260102", "never"])]
+    rows = [
+        instance_row(1, n, 1, 1, StudyDate=(text,)) for n, text in enumerate(["20260101", "soon", "20260102", "never"])
+    ]
     cohort = find(Shelf(rows))
     assert cohort.warnings.to_dict("list") == {
         "row": [1, 3], "column": ["StudyDate"] * 2, "raw": ["soon", "never"], "problem": ["not a date (DA)"] * 2,
@@ -179,7 +181,9 @@ def test_there_and_back(shelf: Shelf, level: str) -> None:
 
 def test_a_filtered_and_joined_table(studies: Cohort) -> None:
     frame = studies.to_dataframe()
-    frame = frame[frame["PatientID"] == "P2"].merge(pd.DataFrame({"PatientID": ["P2"], "group": ["control"]}), on="PatientID")
+    frame = frame[frame["PatientID"] == "P2"].merge(
+        pd.DataFrame({"PatientID": ["P2"], "group": ["control"]}), on="PatientID"
+    )
     back = Cohort.from_dataframe(frame, source=studies.source)
     assert back["group"].tolist() == ["control"] * 2
     assert len(back.series()) == 4
@@ -376,7 +380,11 @@ def everything(cohort: Cohort) -> str:
 def test_no_repr_tells_who_the_patients_are(shelf: Shelf, level: str) -> None:
     cohort = find(shelf, level, PatientName="Secret*", include=["PatientID", "PatientBirthDate"])
     assert len(cohort)
-    for shown in (everything(cohort), everything(cohort[0]), everything(next(iter(cohort))) if level != "instance" else ""):
+    for shown in (
+        everything(cohort),
+        everything(cohort[0]),
+        everything(next(iter(cohort))) if level != "instance" else "",
+    ):
         for secret in SECRETS:
             assert secret not in shown
     assert "Secret^Name1" in cohort["PatientName"].tolist()  # the table itself is plain

@@ -81,7 +81,8 @@ def test_one_column_has_many_names(name: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("PatientId", "PatientID"), ("StudyInstanceUid", "StudyInstanceUID"), ("SliceThicknes", "SliceT")]
+    ("wrong", "right"),
+    [("PatientId", "PatientID"), ("StudyInstanceUid", "StudyInstanceUID"), ("SliceThicknes", "SliceT")],
 )
 def test_an_unknown_keyword_names_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(UsageError, match=f"'{wrong}' is no DICOM keyword; did you mean .*{right}"):
@@ -388,7 +389,9 @@ def test_absent_is_na_and_no_problem(vr: str, raws: Sequence[object]) -> None:
     assert read(of_vr(vr, "1-n"), (*raws, None)) == (None, [])
 
 
-@pytest.mark.parametrize("raw", [{}, {"Alphabetic": None}, {"Alphabetic": ""}, {"Ideographic": "漢字"}, "=漢字^名=かな"])
+@pytest.mark.parametrize(
+    "raw", [{}, {"Alphabetic": None}, {"Alphabetic": ""}, {"Ideographic": "漢字"}, "=漢字^名=かな"]
+)
 def test_a_name_without_alphabetic_group_is_na(raw: object) -> None:
     assert read(of_vr("PN"), (raw,)) == (None, [])
 
@@ -427,7 +430,9 @@ def test_a_table_of_rows() -> None:
     table = TableBuilder(columns(["PatientID", "StudyDate", "Rows", "ModalitiesInStudy"]))
     assert len(table) == 0
     assert table.frame().dtypes.astype(str).tolist() == ["str", "datetime64[s]", "Int64", "object"]
-    table.add({"PatientID": ["P1"], "StudyDate": ["yesterday"], "Rows": [512], "ModalitiesInStudy": ["CT"], "More": ["x"]})
+    table.add(
+        {"PatientID": ["P1"], "StudyDate": ["yesterday"], "Rows": [512], "ModalitiesInStudy": ["CT"], "More": ["x"]}
+    )
     table.add({})
     table.add({"PatientID": [""], "Rows": ["many"]})
     frame = table.frame()
@@ -527,19 +532,29 @@ def test_after_a_join_with_gaps() -> None:
 def test_other_kinds_of_moments() -> None:
     table = pd.DataFrame(
         {
-            "StudyDate": [date(2026, 1, 31), np.datetime64("2026-01-31"), pd.Timestamp("2026-01-31"), "2026-01-31", pd.NaT],
+            "StudyDate": [
+                date(2026, 1, 31),
+                np.datetime64("2026-01-31"),
+                pd.Timestamp("2026-01-31"),
+                "2026-01-31",
+                pd.NaT,
+            ],
             "StudyTime": [time(13, 4, 5), "13:04:05.000000", None, "1304", np.nan],
         }
     )
     back = retyped(table)
     assert back["StudyDate"].tolist()[:4] == [pd.Timestamp("2026-01-31")] * 4
     assert back["StudyTime"].tolist()[0] == "13:04:05.000000"
-    zoned = pd.DataFrame({"FrameAcquisitionDateTime": pd.to_datetime(["2026-01-31 13:00"]).tz_localize("Europe/Berlin")})
+    zoned = pd.DataFrame(
+        {"FrameAcquisitionDateTime": pd.to_datetime(["2026-01-31 13:00"]).tz_localize("Europe/Berlin")}
+    )
     assert retyped(zoned)["FrameAcquisitionDateTime"].tolist() == [pd.Timestamp("2026-01-31 12:00")]
 
 
 def test_text_of_many_values() -> None:
-    frame = pd.DataFrame({"ImageType": [r"ORIGINAL\PRIMARY", "('A', 'B')", "['A']", "(A)", "(1", "[", "", None, ("A", pd.NA)]})
+    frame = pd.DataFrame(
+        {"ImageType": [r"ORIGINAL\PRIMARY", "('A', 'B')", "['A']", "(A)", "(1", "[", "", None, ("A", pd.NA)]}
+    )
     assert retyped(frame)["ImageType"].tolist() == [
         ("ORIGINAL", "PRIMARY"), ("A", "B"), ("A",), ("(A)",), ("(1",), ("[",), None, None, ("A", None),
     ]  # fmt: skip

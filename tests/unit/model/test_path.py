@@ -63,7 +63,9 @@ def find(path: SearchPath, *arguments: Any, **options: Any) -> Any:
 
 
 def test_rows_become_a_typed_cohort() -> None:
-    path = Scripted(study("1.2", StudyDate=("20260131",), NumberOfStudyRelatedSeries=(3,)), study("1.3", StudyDate=("x",)))
+    path = Scripted(
+        study("1.2", StudyDate=("20260131",), NumberOfStudyRelatedSeries=(3,)), study("1.3", StudyDate=("x",))
+    )
     cohort = find(path, StudyDescription=None)
     assert (cohort.level, cohort.source, cohort.complete, cohort.note, cohort.trace) == ("study", path, True, "", None)
     assert cohort.columns.tolist() == [one.name for one in cohort.query.columns]
@@ -145,7 +147,9 @@ def test_an_error_that_follows_a_cancellation_is_none() -> None:
     assert (len(cohort), cohort.complete, cohort.note) == (1, False, "cancelled")
 
 
-@pytest.mark.parametrize("error", [Interrupted("connection lost", endpoint="PACS"), Cancelled("by the peer", endpoint="PACS")])
+@pytest.mark.parametrize(
+    "error", [Interrupted("connection lost", endpoint="PACS"), Cancelled("by the peer", endpoint="PACS")]
+)
 def test_an_error_carries_what_had_arrived(error: Interrupted) -> None:
     with trace() as wire, pytest.raises(type(error)) as caught:
         find(Scripted(study("1.2", StudyDate=("x",)), study("1.3"), error))
@@ -183,7 +187,9 @@ def test_a_ready_query_is_all_that_is_asked() -> None:
     assert set(cohort["Modality"]) == {"CT"}
 
 
-@pytest.mark.parametrize("more", [{"PatientID": "P1"}, {"limit": 3}, {"include": ["StudyID"]}, {"match": {0x00100020: "x"}}])
+@pytest.mark.parametrize(
+    "more", [{"PatientID": "P1"}, {"limit": 3}, {"include": ["StudyID"]}, {"match": {0x00100020: "x"}}]
+)
 def test_nothing_stands_beside_a_ready_query(more: dict[str, Any]) -> None:
     shelf = Shelf()
     with pytest.raises(UsageError, match="a ready query holds all that is asked"):

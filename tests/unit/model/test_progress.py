@@ -145,7 +145,9 @@ def test_many_threads_cancel_and_register_at_once() -> None:
         calls: list[int] = []
         start = threading.Barrier(4)
 
-        def register(number: int, control: Control = control, calls: list[int] = calls, start: threading.Barrier = start) -> None:
+        def register(
+            number: int, control: Control = control, calls: list[int] = calls, start: threading.Barrier = start
+        ) -> None:
             start.wait()
             with control.on_cancel(lambda: calls.append(number)):
                 control.wait(LONG_S)

@@ -30,7 +30,13 @@ def key(keyword: str, value: object, level: str = "instance") -> tuple[str, str]
 
 @pytest.mark.parametrize(
     ("level", "hint"),
-    [("image", "'instance'"), ("IMAGE", "'instance'"), ("studies", "'study'"), ("instances", "'instance'"), ("exam", "")],
+    [
+        ("image", "'instance'"),
+        ("IMAGE", "'instance'"),
+        ("studies", "'study'"),
+        ("instances", "'instance'"),
+        ("exam", ""),
+    ],
 )
 def test_a_level_that_is_none(level: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"is no level.*{hint}") as caught:
@@ -53,7 +59,11 @@ def test_a_level_that_is_no_text(level: Any) -> None:
         ("study", "SeriesDescription", r'ask with find\("series", ...\)'),
         ("patient", "Modality", r'ask with find\("series", ...\)'),
         ("patient", "StudyDate", r'ask with find\("study", ...\)'),
-        ("series", "SliceThickness", r'ask with find\("instance", ...\), or read it afterwards with peek\(\["SliceThickness"\]\)'),
+        (
+            "series",
+            "SliceThickness",
+            r'ask with find\("instance", ...\), or read it afterwards with peek\(\["SliceThickness"\]\)',
+        ),
     ],
 )
 @pytest.mark.parametrize("as_key", [True, False])
@@ -106,7 +116,9 @@ def test_limit() -> None:
     assert Query.of("study").limit is None
 
 
-@pytest.mark.parametrize("value", [True, b"x", bytearray(b"x"), {"a": 1}, ["a", ["b"]], [("a", "b")], [{}], [True], ("a", "b")])
+@pytest.mark.parametrize(
+    "value", [True, b"x", bytearray(b"x"), {"a": 1}, ["a", ["b"]], [("a", "b")], [{}], [True], ("a", "b")]
+)
 def test_values_of_no_use(value: object) -> None:
     with pytest.raises(UsageError, match="PatientID"):
         Query.of("study", PatientID=value)
@@ -130,7 +142,7 @@ def test_a_missing_value_alone() -> None:
 @pytest.mark.parametrize("text", ["a\\b", "a\nb", "\x1b$B", "\x7f", "a\0", "half \ud800 a pair"])
 def test_text_that_no_key_can_hold(text: str) -> None:
     for value in (text, [text, "b"]):
-        with pytest.raises(UsageError, match="backslash|control"):
+        with pytest.raises(UsageError, match=r"backslash|control"):
             Query.of("study", StudyDescription=value)
 
 
@@ -165,13 +177,13 @@ def test_what_is_no_number(keyword: str, value: object) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_moment(keyword: str, value: object) -> None:
-    with pytest.raises(UsageError, match="is no (date|time)|empty value"):
+    with pytest.raises(UsageError, match=r"is no (date|time)|empty value"):
         Query.of("instance", {keyword: value})
 
 
 @pytest.mark.parametrize("empty", [[], (), set(), np.array([]), pd.Series([], dtype="str"), iter([])])
 def test_an_empty_list_matches_nothing(empty: object) -> None:
-    with pytest.raises(UsageError, match="an empty list matches nothing|only dates"):
+    with pytest.raises(UsageError, match=r"an empty list matches nothing|only dates"):
         Query.of("study", PatientID=empty)
 
 
@@ -238,7 +250,8 @@ def test_single_value(keyword: str, value: object, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keyword", "text"), [("PatientName", "Doe*"), ("PatientID", "P?"), ("Modality", "*R"), ("StudyDescription", "*a*?")]
+    ("keyword", "text"),
+    [("PatientName", "Doe*"), ("PatientID", "P?"), ("Modality", "*R"), ("StudyDescription", "*a*?")],
 )
 def test_wild_card(keyword: str, text: str) -> None:
     assert key(keyword, text) == ("wildcard", text)
@@ -283,11 +296,14 @@ def test_range(keyword: str, value: object, text: str) -> None:
         ("StudyTime", ("11", "10:30")),
         ("StudyTime", ("1100", "10")),
         ("AcquisitionDateTime", ("2027", "2026")),
-        ("AcquisitionDateTime", (datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=timezone(timedelta(hours=2))))),
+        (
+            "AcquisitionDateTime",
+            (datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=timezone(timedelta(hours=2)))),
+        ),
     ],
 )
 def test_a_range_the_wrong_way_round(keyword: str, value: object) -> None:
-    with pytest.raises(UsageError, match="starts .* after its end"):
+    with pytest.raises(UsageError, match=r"starts .* after its end"):
         Query.of("instance", {keyword: value})
 
 
@@ -343,7 +359,9 @@ def test_sets_have_an_order() -> None:
 
 
 def test_columns_are_standard_then_matched_then_included() -> None:
-    query = Query.of("patient", {"00191001": None}, PatientComments="x", PatientID="P", include=["EthnicGroup", "PatientSex"])
+    query = Query.of(
+        "patient", {"00191001": None}, PatientComments="x", PatientID="P", include=["EthnicGroup", "PatientSex"]
+    )
     assert [one.name for one in query.columns] == [
         "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies",
         "NumberOfPatientRelatedSeries", "NumberOfPatientRelatedInstances", "00191001", "PatientComments", "EthnicGroup",
@@ -374,7 +392,14 @@ def texts(query: Query) -> list[str]:
 
 
 def test_lists_split_into_their_product() -> None:
-    query = Query.of("series", Modality=["CT", "MR"], StudyInstanceUID=["1.2", "1.3"], PatientID=["A", "B*", "*"], StudyDate="20260101-", limit=3)
+    query = Query.of(
+        "series",
+        Modality=["CT", "MR"],
+        StudyInstanceUID=["1.2", "1.3"],
+        PatientID=["A", "B*", "*"],
+        StudyDate="20260101-",
+        limit=3,
+    )
     split = list(query.single_valued())
     assert [texts(one) for one in split] == [
         [kind, "1.2\\1.3", patient, "20260101-"] for kind in ("CT", "MR") for patient in ("A", "B*", "")
@@ -398,7 +423,9 @@ def test_without_lists_there_is_one_query() -> None:
 
 
 def test_no_repr_shows_a_value() -> None:
-    query = Query.of("study", PatientID="P-4711", PatientName=["Doe^Jane", "Roe^*"], PatientBirthDate="19700101-19701231")
+    query = Query.of(
+        "study", PatientID="P-4711", PatientName=["Doe^Jane", "Roe^*"], PatientBirthDate="19700101-19701231"
+    )
     assert str(query) == "study by PatientID (single), PatientName (list), PatientBirthDate (range)"
     assert str(Query.of("series")) == "every series"
     for text in (str(query), repr(query), repr(query.keys), f"{query.keys[0]}", repr([query])):
@@ -435,4 +462,6 @@ def test_whatever_is_given_is_refused_or_can_be_sent(keyword: str, value: object
     assert one.text.encode("utf-8") is not None
     assert not any(c == "\\" or ord(c) < 32 or ord(c) == 127 for text in one.values for c in text)
     assert (one.matching == "universal") == (not one.values)
-    assert len(one.values) == {"universal": 0, "single": 1, "wildcard": 1, "range": 2}.get(one.matching, len(one.values))
+    assert len(one.values) == {"universal": 0, "single": 1, "wildcard": 1, "range": 2}.get(
+        one.matching, len(one.values)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.report import MAX_LEDGER_LINE, Outcome, Report, Result, ledger_head, read_ledger
 
-DONE = Outcome("1.2.3", "done", "0000H Success", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", 512, "a/b.dcm", "ab" * 32)
+DONE = Outcome(
+    "1.2.3", "done", "0000H Success", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", 512, "a/b.dcm", "ab" * 32
+)
 FAILED = Outcome("1.2.4", "failed", "A700H Refused: Out of Resources")
 PENDING = Outcome("1.2.5", "pending")
 HEAD = ledger_head("PACS@host:104")
@@ -33,7 +36,10 @@ outcomes = st.builds(
 
 
 def test_a_line() -> None:
-    assert FAILED.to_line() == '{"sop_instance_uid":"1.2.4","result":"failed","status":"A700H Refused: Out of Resources","octets":0}'
+    assert (
+        FAILED.to_line()
+        == '{"sop_instance_uid":"1.2.4","result":"failed","status":"A700H Refused: Out of Resources","octets":0}'
+    )
     assert json.loads(DONE.to_line()) == asdict(DONE)
 
 
@@ -63,17 +69,19 @@ HOSTILE = [
 
 @pytest.mark.parametrize("line", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_no_outcome(line: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  (that one class and no other is what matters)
+    with pytest.raises(ValueError):  # that one class and no other is what matters
         Outcome.from_line(line)
-    assert read_ledger([HEAD, DONE.to_line(), line, FAILED.to_line()]) == ("PACS@host:104", {"1.2.3": DONE, "1.2.4": FAILED}, 1)
+    assert read_ledger([HEAD, DONE.to_line(), line, FAILED.to_line()]) == (
+        "PACS@host:104",
+        {"1.2.3": DONE, "1.2.4": FAILED},
+        1,
+    )
 
 
 @given(st.text(max_size=80) | st.recursive(st.none() | st.integers() | st.text(max_size=4), st.lists).map(json.dumps))
 def test_no_line_raises_anything_else(line: str) -> None:
-    try:
+    with suppress(ValueError):
         Outcome.from_line(line)
-    except ValueError:
-        pass
     read_ledger([HEAD, line])
 
 
@@ -82,7 +90,9 @@ def test_no_line_raises_anything_else(line: str) -> None:
 
 def test_a_ledger_says_who_and_the_last_of_each() -> None:
     again = Outcome("1.2.4", "done", octets=7)
-    source, found, broken = read_ledger(line + "\n" for line in (HEAD, FAILED.to_line(), DONE.to_line(), again.to_line()))
+    source, found, broken = read_ledger(
+        line + "\n" for line in (HEAD, FAILED.to_line(), DONE.to_line(), again.to_line())
+    )
     assert source == "PACS@host:104"
     assert found == {"1.2.4": again, "1.2.3": DONE}
     assert broken == 0
@@ -132,7 +142,9 @@ def report(*outcomes: Outcome, **options: Any) -> Report:
 
 
 def test_it_is_the_table_that_it_is() -> None:
-    some = report(DONE, FAILED, PENDING, Outcome("1", "skipped", octets=8), Outcome("2", "warning", octets=1), complete=False)
+    some = report(
+        DONE, FAILED, PENDING, Outcome("1", "skipped", octets=8), Outcome("2", "warning", octets=1), complete=False
+    )
     assert len(some) == 5
     assert list(some) == list(some.outcomes)
     assert not some
@@ -214,7 +226,12 @@ def test_repr_shows_failures_first_and_no_path() -> None:
     some = report(*many, FAILED, complete=False, folder=Path("/home/doe/out"))
     lines = repr(some).splitlines()
     assert lines[0] == "Retrieved from PACS"
-    assert [line.split() for line in lines[1:5]] == [["done", "30"], ["failed", "1"], ["octets", "30,000"], ["folder", "out"]]
+    assert [line.split() for line in lines[1:5]] == [
+        ["done", "30"],
+        ["failed", "1"],
+        ["octets", "30,000"],
+        ["folder", "out"],
+    ]
     assert lines[8].startswith("1.2.4")
     assert lines[-2:] == ["… 21 more rows", "! not complete: instances failed"]
     assert "Jane" not in repr(some)  # a layout may put patients into it

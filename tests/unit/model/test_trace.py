@@ -41,7 +41,11 @@ def test_what_crosses_is_kept_and_read_later() -> None:
     assert current() is None
     assert not asked
     sent, received, note = wire
-    assert [e.text for e in (sent, received, note)] == ["MESSAGE-01: 4 octets", "MESSAGE-02: 6 octets", "two queries, their union"]
+    assert [e.text for e in (sent, received, note)] == [
+        "MESSAGE-01: 4 octets",
+        "MESSAGE-02: 6 octets",
+        "two queries, their union",
+    ]
     assert [e.parties for e in (sent, received, note)] == [("LAB1", "PACS"), ("PACS", "LAB1"), ("LAB1", "PACS")]
     assert (len(wire), wire.octets, wire.dropped) == (3, 10, 0)
     assert wire.counts() == {"MESSAGE-01": 1, "MESSAGE-02": 1}

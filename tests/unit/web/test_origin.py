@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
+from pydicom.encaps import get_frame
 
 from dicomlab.errors import Interrupted, ServiceError, Unreachable
+from dicomlab.model.protocols import Held
+from dicomlab.part10.files import read_file_meta
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE, decode_file_meta, encode_file_meta
 from dicomlab.web import origin
+from dicomlab.web.datasets import SERIES as SERIES_UID
+from dicomlab.web.datasets import SOP_INSTANCE, STUDY, uids_of
 from dicomlab.web.media_types import parse_content_type
 from dicomlab.web.multipart import Begin, Data, PartReader, closing, part_head
 from dicomlab.web.store_answer import StoreAnswer, parse_store_answer
-from tests.unit.dimse.holdings import BIG_ENDIAN, CT, IMPLICIT, JPEG, FolderHoldings, instance
+from tests.unit.dimse.holdings import BIG_ENDIAN, CT, IMPLICIT, JPEG, RLE, FolderHoldings, instance
 
 SERIES = "/studies/1.2.3.1/series/1.2.3.1.1"
 EVERYTHING = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -206,7 +210,15 @@ def test_bulk_values_of_a_compressed_instance_are_its_frames(server: origin.Orig
 
 
 @pytest.mark.parametrize(
-    "name", ["emri_small.dcm", "emri_small_RLE.dcm", "emri_small_big_endian.dcm", "CT_small.dcm", "liver_1frame.dcm"]
+    "name",
+    [
+        "rtdose_rle.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_RLE.dcm",
+        "CT_small.dcm",
+        "image_dfl.dcm",
+        "liver_1frame.dcm",
+    ],
 )
 @pytest.mark.parametrize(
     "accept", ["multipart/related; type=application/octet-stream", "application/octet-stream", "*/*"]
@@ -217,19 +229,22 @@ def test_frames_of_real_files(server: origin.OriginServer, holdings: FolderHoldi
     dataset = dcmread(path)
     (holdings.folder / f"{dataset.SOPInstanceUID}.dcm").write_bytes(Path(str(path)).read_bytes())
     base = f"/studies/{dataset.StudyInstanceUID}/series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
-    response = get(server, base + "/frames/1", accept)
+    number = min(2, int(dataset.get("NumberOfFrames") or 1))
+    response = get(server, f"{base}/frames/{number}", accept)
     assert response.status_code == 200, response.text
     single = accept == "application/octet-stream"
     headers, body = (dict(response.headers), response.content) if single else parts(response)[0]
-    if accept == "*/*" and "RLE" in name:
-        assert "dicom-rle" in headers["content-type"]
-        return
-    pixels = dataset.pixel_array[0] if int(dataset.get("NumberOfFrames", 1)) > 1 else dataset.pixel_array
-    if dataset.BitsAllocated > 1:
-        assert np.array_equal(
-            np.frombuffer(body, f"<u{dataset.BitsAllocated // 8}")[: pixels.size],
-            pixels.astype(f"<u{dataset.BitsAllocated // 8}").ravel(),
+    compressed = dataset.file_meta.TransferSyntaxUID == RLE
+    if compressed and accept == "*/*":
+        assert headers["content-type"] == f"image/dicom-rle; transfer-syntax={RLE}"
+        assert body == get_frame(
+            dataset.PixelData, number - 1, number_of_frames=int(dataset.get("NumberOfFrames") or 1)
         )
+    elif dataset.BitsAllocated == 1:
+        assert body == dataset.PixelData
+    else:
+        pixels = dataset.pixel_array[number - 1] if "NumberOfFrames" in dataset else dataset.pixel_array
+        assert body[: pixels.nbytes] == pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
 
 
 def test_capabilities_and_pages_of_other_origins(server: origin.OriginServer) -> None:
@@ -244,6 +259,20 @@ def test_capabilities_and_pages_of_other_origins(server: origin.OriginServer) ->
     assert "Warning" in local.headers["Access-Control-Expose-Headers"]
     foreign = get(server, "/studies", Origin="http://evil.example")
     assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+def test_a_count_of_frames_that_is_none(server: origin.OriginServer, holdings: FolderHoldings) -> None:
+    path = Path(str(get_testdata_file("badVR.dcm")))
+    uids = {STUDY: "", SERIES_UID: "", SOP_INSTANCE: ""} | uids_of(
+        path.read_bytes()[read_file_meta(path).length :], EXPLICIT_LE
+    )
+    meta = read_file_meta(path)
+    study, series, uid = uids[STUDY], uids[SERIES_UID], uids[SOP_INSTANCE]
+    held = Held(path, study, series, uid, meta.sop_class_uid, EXPLICIT_LE, meta.length, path.stat().st_size)
+    holdings.select = lambda level, uids: [held]  # type: ignore[method-assign]
+    response = get(server, f"/studies/{study}/series/{series}/instances/{uid}/frames/1")
+    assert response.status_code == 406
+    assert "(0028,0008)" in response.json()["error"]
 
 
 # --- store
