@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+PYTEST := $(BIN)/coverage run -m pytest
+COVERED := $(BIN)/coverage report --skip-covered
 NOTEBOOKS = $(if $(wildcard notebooks/*.ipynb),notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg)
 
 .PHONY: help demo lab test test-full lint bench peers clean
@@ -25,9 +26,11 @@ lab: .venv/lab
 
 test: .venv/all,test peers lint
 	$(PYTEST) tests $(NOTEBOOKS)
+	@$(COVERED)
 
 test-full: .venv/all,test peers lint
 	$(PYTEST) tests $(NOTEBOOKS) --full
+	@$(COVERED)
 
 lint: .venv/all,test
 	$(BIN)/ruff check

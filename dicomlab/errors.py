@@ -36,6 +36,11 @@ class DicomlabError(Exception):
     partial: Any = None
     """The ``Cohort`` or ``Report`` of what arrived before the failure, where something did."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors cross to another process, whatever their constructors take; what they carry stays behind."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("trace", "partial")}
+        return _rebuilt, (type(self), self.args, kept)
+
 
 class UsageError(DicomlabError, ValueError):
     """The call could never have worked; nothing was sent."""
@@ -107,3 +112,10 @@ class ServiceError(DicomlabError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _rebuilt(kind: type[DicomlabError], arguments: tuple[Any, ...], kept: dict[str, Any]) -> DicomlabError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(kept)
+    return error

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from itertools import product
+from math import prod
 from typing import Any, Literal, Self
 
 from pydicom.valuerep import PersonName
@@ -15,6 +16,9 @@ from pydicom.valuerep import PersonName
 from dicomlab.errors import UsageError
 from dicomlab.model.columns import LEVELS, Column, Level, column, columns, read, standard_columns
 from dicomlab.model.values import DECIMAL, INTEGER
+
+MAX_QUERIES = 10_000
+"""What several lists may multiply to."""
 
 Matching = Literal["universal", "single", "wildcard", "range", "list"]
 """Attribute Matching (PS3.4 §C.2.2.2): single value, list of UID, universal, wild card, range."""
@@ -144,12 +148,21 @@ class Query:
         uid_lists : bool
             False splits lists of UIDs too, for peers that don't take them.
 
+        Raises
+        ------
+        UsageError
+            Several lists would make more than 10,000 queries.
+
         Source
         ------
         PS3.4 §C.2.2.2.2 (list of UID matching).
 
         """
         split = [k for k in self.keys if k.matching == "list" and not (uid_lists and k.column.vr == "UI")]
+        count = prod(len(key.values) for key in split)
+        if len(split) > 1 and count > MAX_QUERIES:
+            names = ", ".join(key.column.name for key in split)
+            raise UsageError(f"the lists of {names} make {count} queries, at most {MAX_QUERIES}: cut them down")
         for values in product(*(key.values for key in split)):
             chosen = dict(zip(split, values, strict=True))
             keys = tuple(_single(k.column, chosen[k]) if k in chosen else k for k in self.keys)

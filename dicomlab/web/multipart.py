@@ -198,7 +198,9 @@ class PartReader:
         passed = 0
         while found and found[0] >= 0 and self._announced is not None and self._given + found[0] < self._announced:
             self._look_alike = True  # data, if the announced length proves right
-            passed = found[1] - 1
+            passed = found[1]
+            if self._buffer[passed - 1] == 0x0A:  # its newline may be that of the delimiter proper
+                passed -= 2 if self._buffer[passed - 2] == 0x0D else 1
             found = self._delimiter(passed)
         if found is None:
             safe = max(len(self._buffer) - len(self._needle) - 1, passed)

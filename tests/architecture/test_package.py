@@ -113,7 +113,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", ".ci/run", "tests/peers/install.sh"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("python", "dicomlab", "ruff", "mypy", "lint-imports"):
+    for name in ("python", "dicomlab", "ruff", "mypy", "lint-imports", "coverage"):
         tool = tmp_path / ".venv" / "bin" / name
         tool.parent.mkdir(parents=True, exist_ok=True)
         tool.write_text(f'#!/bin/sh\necho {name} "$@" CI=$CI >>{tmp_path}/asked\necho "=== 9 passed in 1.0s ==="\n')
@@ -157,11 +157,11 @@ def test_ci_runs_the_tests_and_every_bench(checkout: Path) -> None:
     assert done.stdout.splitlines()[-1] == "== === 9 passed in 1.0s ==="
     asked = (checkout / "asked").read_text().splitlines()
     assert asked[:4] == ["ruff check CI=true", "ruff format --check CI=true", "mypy CI=true", "lint-imports CI=true"]
-    assert asked[4].startswith("python -m pytest --cov")
-    assert asked[5:] == [f"python bench/bench_{name}.py --smoke CI=true" for name in "ab"]
+    assert asked[4:6] == ["coverage run -m pytest tests CI=true", "coverage report --skip-covered CI=true"]
+    assert asked[6:] == [f"python bench/bench_{name}.py --smoke CI=true" for name in "ab"]
 
 
-@pytest.mark.parametrize("broken", ["mypy", "python"])
+@pytest.mark.parametrize("broken", ["mypy", "coverage"])
 def test_ci_fails_where_anything_fails(checkout: Path, broken: str) -> None:
     (checkout / ".venv" / "bin" / broken).write_text("#!/bin/sh\nexit 3\n")
     assert run(checkout, ".ci/run").returncode != 0

@@ -93,3 +93,22 @@ def test_partial_and_trace_belong_to_one_error() -> None:
     assert DicomlabError.partial is None
     assert UsageError("y").partial is None
     assert UsageError("y").trace is None
+
+
+def test_errors_cross_to_another_process() -> None:
+    import pickle
+
+    made = [
+        Unreachable("nobody answers", endpoint="PACS@h:1"),
+        ServiceError("no room", status=0xA700),
+        RemoteProtocolError("cut", section="PS3.8 §9.3", offset=7),
+        UsageError("wrong"),
+    ]
+    for error in made:
+        error.partial = lambda: None  # what can't be pickled must not keep the error from crossing
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert copy.partial is None
+        for name in ("endpoint", "status", "section", "offset"):
+            assert getattr(copy, name, None) == getattr(error, name, None)

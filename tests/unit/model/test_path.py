@@ -136,6 +136,28 @@ def test_a_path_that_looks_away_is_closed() -> None:
     assert (uids(cohort), cohort.complete, path.ended) == (["1.2", "1.3"], False, "closed")
 
 
+@pytest.mark.parametrize("options", [{"limit": 1}, {}])
+def test_the_conversation_is_closed_before_find_returns(options: dict[str, Any]) -> None:
+    """Although somebody else still holds the generator."""
+
+    class Held(Scripted):
+        def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+            self.held = super()._search(query, control, verdict)
+            return self.held
+
+    path = Held(study("1.2"), study("1.3"), study("1.4"))
+    if options:
+        find(path, **options)
+    else:
+        with pytest.raises(LookupError):
+            path.find(progress=fail)
+    assert path.ended == "closed"
+
+
+def fail(progress: object) -> None:
+    raise LookupError
+
+
 def test_an_error_that_follows_a_cancellation_is_none() -> None:
     """Whoever hangs up hears a broken line."""
 

@@ -465,3 +465,11 @@ def test_whatever_is_given_is_refused_or_can_be_sent(keyword: str, value: object
     assert len(one.values) == {"universal": 0, "single": 1, "wildcard": 1, "range": 2}.get(
         one.matching, len(one.values)
     )
+
+
+def test_lists_that_multiply_beyond_reason_are_refused() -> None:
+    many = [f"A{n}" for n in range(200)]
+    query = Query.of("study", PatientID=many, AccessionNumber=many)
+    with pytest.raises(UsageError, match="40000 queries"):
+        next(query.single_valued())
+    assert sum(1 for _ in Query.of("study", PatientID=[str(n) for n in range(20_000)]).single_valued()) == 20_000

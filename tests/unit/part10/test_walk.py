@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
@@ -207,6 +208,14 @@ def test_a_deflated_bomb_is_bounded() -> None:
     assert len(inflated(bomb, 1_000_000)) == 1_000_000
     with pytest.raises(RemoteProtocolError, match="inflates to more than 999999 octets"):
         inflated(bomb, 999_999)
+    bomb = deflated(b"\0" * 20_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            inflated(bomb, 100_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # --------------------------------------------------------------------------------------------------------------- hostile
