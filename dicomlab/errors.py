@@ -61,7 +61,6 @@ class ProtocolError(DicomlabError):
         Where the standard says so, as ``"PS3.8 §9.3.1"``.
     offset : int, optional
         Octets from the start of the unit that was being decoded.
-
     """
 
     def __init__(self, message: str, *, section: str, offset: int | None = None) -> None:

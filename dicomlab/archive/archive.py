@@ -59,7 +59,6 @@ class Archive(Summarised):
     Source
     ------
     PS3.4 Annexes A, B, C (Verification, Storage, Query/Retrieve); PS3.18 §10 (Studies Service).
-
     """
 
     def __init__(
@@ -142,7 +141,6 @@ class Archive(Summarised):
         -------
         Report
             One row for each; what is no whole DICOM file has failed, with the reason, and stops nothing.
-
         """
         store = self._opened().store
 

@@ -100,7 +100,6 @@ class Store:
         ServiceError
             It can't be understood (C000H), is not the instance it was said to be (A900H), or another data set lies
             under its UID (0111H).
-
         """
         parcel = parcel_of_file(path)
         if isinstance(parcel, Unfit):

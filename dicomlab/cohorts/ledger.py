@@ -86,7 +86,6 @@ def load(path: Path) -> Report:
         There is none.
     RemoteProtocolError
         It is none.
-
     """
     place = path / LEDGER_NAME if path.is_dir() else path
     try:

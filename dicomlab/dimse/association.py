@@ -95,7 +95,6 @@ class Association(Connection):
             Aborted, connection lost, or nothing came for the timeout.
         RemoteProtocolError
             The peer broke the standard; it was told so by A-ABORT.
-
         """
         for _ in self.fragments():
             pass
@@ -173,7 +172,6 @@ class Association(Connection):
         ------
         Interrupted
             The connection broke off, or the peer took nothing for the timeout.
-
         """
         if self.state is State.IDLE:
             raise self.interrupted("the association has ended")
@@ -215,7 +213,6 @@ class Association(Connection):
         ------
         Interrupted, RemoteProtocolError
             As for :meth:`receive`; another message, or the answer to another request.
-
         """
         while True:
             message = self.receive(timeout_s)
@@ -246,7 +243,6 @@ class Association(Connection):
         Source
         ------
         PS3.7 §9.3.2.3 (C-CANCEL-FIND-RQ), §9.3.3.3, §9.3.4.3.
-
         """
         if self._timer is not None or self.state is not State.DATA_TRANSFER:
             return

@@ -79,7 +79,6 @@ class Session(Summarised):
             No such command, a data set is missing, or a keyword that is no command element.
         Refused
             No context was accepted for it.
-
         """
         name = command.removesuffix("-RQ")
         if name not in _REQUESTS:
@@ -111,7 +110,6 @@ class Session(Summarised):
             Nothing was asked, or everything has been answered.
         Interrupted, RemoteProtocolError
             The association broke off.
-
         """
         if self._waiting is None:
             raise UsageError("no answer is due: send a request first")

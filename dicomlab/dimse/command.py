@@ -143,7 +143,6 @@ def encode_command(command: Command) -> bytes:
     Source
     ------
     PS3.7 §6.3.1.
-
     """
     body = b""
     for keyword, value in sorted(command.fields.items(), key=_by_element):
@@ -189,7 +188,6 @@ def decode_command(octets: Octets) -> Command:
     Source
     ------
     PS3.7 §6.3.1, Annex E.1.
-
     """
     if len(octets) > MAX_COMMAND:
         raise RemoteProtocolError(f"a command set of {len(octets)} octets", section=_SECTION, offset=MAX_COMMAND)

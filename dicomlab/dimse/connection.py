@@ -56,7 +56,6 @@ class Connection:
         Longest time without progress.
     max_pdu : int
         Most octets of a P-DATA-TF PDU that we take, header left out.
-
     """
 
     def __init__(
@@ -315,7 +314,6 @@ class Connection:
         ------
         Interrupted
             Aborted or closed instead.
-
         """
         value = pdu.decode(self.read_pdu())
         if isinstance(value, pdu.Abort):

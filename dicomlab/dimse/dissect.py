@@ -32,7 +32,6 @@ def dissect(octets: bytes) -> str:
     Source
     ------
     PS3.8 §9.3, PS3.7 §9.3.
-
     """
     try:
         return _dissect(octets)

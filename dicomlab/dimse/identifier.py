@@ -72,7 +72,6 @@ def encode_query(level: Level, keys: Iterable[tuple[Column, str]], transfer_synt
     Source
     ------
     PS3.4 §C.4.1.1.3.1, §C.4.2.1.4, §C.4.3.1.3.
-
     """
     tree: Tree = {QUERY_RETRIEVE_LEVEL: ("CS", [LEVEL_WORDS[level]])}
     for column, text in keys:
@@ -106,7 +105,6 @@ def encode_tree(tree: Tree, transfer_syntax: str) -> bytes:
     Source
     ------
     PS3.5 §7.1, §6.1.2.
-
     """
     plain = {tag: entry for tag, entry in tree.items() if tag != CHARACTER_SET}
     if not _is_ascii(plain):
@@ -165,7 +163,6 @@ def tree_of(dataset: Dataset, tags: Iterable[int] | None = None, depth: int = 0)
     Source
     ------
     PS3.5 §6.2 (value representations).
-
     """
     tree: Tree = {}
     for one in dataset if tags is None else (dataset[tag] for tag in tags if tag in dataset):
@@ -224,7 +221,6 @@ def read_row(octets: Octets, transfer_syntax: str, columns: Sequence[Column]) ->
     Source
     ------
     PS3.5 §6.1, §6.2, §7.1.
-
     """
     row: dict[str, list[object]] = {}
     encodings = _encodings(b"")
@@ -276,7 +272,6 @@ def keys_of(octets: Octets, transfer_syntax: str) -> list[tuple[tuple[int, ...],
     Source
     ------
     PS3.4 §C.2.2.2.6 (sequence matching).
-
     """
     return list(_keys(octets, transfer_syntax, (), _encodings(b"")))
 
@@ -372,7 +367,6 @@ def decode_text(octets: bytes, encodings: tuple[str, ...]) -> str:
     Source
     ------
     PS3.5 §6.1.2.4, §6.1.2.5 (code extension), PS3.3 §C.12.1.1.2.
-
     """
     try:
         if _ESCAPE in octets:

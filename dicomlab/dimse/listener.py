@@ -72,7 +72,6 @@ class Listener:
     ------
     Unreachable
         The port can't be opened: taken, or not of this machine.
-
     """
 
     def __init__(

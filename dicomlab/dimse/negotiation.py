@@ -48,7 +48,6 @@ class Peer:
         ------
         Unreachable
             Nobody answers there, and why.
-
         """
         where = (self.address.host, self.address.port)
         try:
@@ -93,7 +92,6 @@ class Peer:
         Source
         ------
         PS3.8 §7.1, §9.3.2.
-
         """
         if not 0 < len(proposals) <= pdu.MAX_CONTEXTS:
             raise LocalProtocolError(f"{len(proposals)} presentation contexts", section="PS3.8 §9.3.2.2")
@@ -166,7 +164,6 @@ def peer_of(
     ------
     UsageError
         An address, an AE title or a number that can't be.
-
     """
     for name, value in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
         if not isinstance(value, int | float) or not 0 < value < 86_400:

@@ -62,7 +62,6 @@ class Node(SearchPath, StorePath, Summarised):
     Source
     ------
     PS3.4 Annexes A to C, PS3.7, PS3.8.
-
     """
 
     def __init__(
@@ -105,7 +104,6 @@ class Node(SearchPath, StorePath, Summarised):
         Source
         ------
         PS3.4 Annex A, PS3.7 §9.3.5.
-
         """
         started = time.monotonic()
         facts = [("tried", f"C-ECHO as {self.me.ae_title}")]
@@ -170,7 +168,6 @@ class Node(SearchPath, StorePath, Summarised):
         Source
         ------
         PS3.4 §C.4.2, §C.4.3.
-
         """
         deliver(self._peer, wanted, sink, control, method)
 
@@ -190,7 +187,6 @@ class Node(SearchPath, StorePath, Summarised):
         ------
         UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
             As for every verb.
-
         """
         return Session(self._peer, contexts)
 

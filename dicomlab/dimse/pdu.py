@@ -186,7 +186,6 @@ def encode(pdu: PDU) -> bytes:
     Source
     ------
     PS3.8 §9.3.2 to §9.3.8.
-
     """
     match pdu:
         case AssociateRequest():
@@ -262,7 +261,6 @@ def decode_header(octets: Octets, max_data: int) -> tuple[int, int]:
     Source
     ------
     PS3.8 §9.3.1, §D.1 (maximum length).
-
     """
     kind, length = _HEADER.unpack_from(octets)
     if kind not in PDU_NAMES:
@@ -294,7 +292,6 @@ def decode(octets: Octets) -> PDU:
     Source
     ------
     PS3.8 §9.3.2 to §9.3.8.
-
     """
     view = memoryview(octets)
     if len(view) < HEADER_OCTETS:
@@ -335,7 +332,6 @@ def values(octets: Octets) -> Iterator[PDV]:
     Source
     ------
     PS3.8 §9.3.5, Annex E.2.
-
     """
     view = memoryview(octets)
     at = HEADER_OCTETS

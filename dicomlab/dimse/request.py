@@ -43,7 +43,6 @@ class FindRequest:
         Source
         ------
         PS3.4 §C.4.1.1.3.2.
-
         """
         answer: Tree = {
             QUERY_RETRIEVE_LEVEL: ("CS", [LEVEL_WORDS[self.query.level]]),
@@ -82,7 +81,6 @@ def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
     Source
     ------
     PS3.4 §C.4.1.2.1, §C.4.1.3.1.1.
-
     """
     level, values, unknown = _read(octets, transfer_syntax, root)
     _require_upper_keys(level, values, root)
@@ -106,7 +104,6 @@ def read_retrieve(octets: Octets, transfer_syntax: str, root: Level) -> Retrieve
     Source
     ------
     PS3.4 §C.4.2.2.1, §C.4.3.2.1 (the unique key of the level may be a list of UIDs).
-
     """
     level, values, _ = _read(octets, transfer_syntax, root)
     _require_upper_keys(level, values, root)

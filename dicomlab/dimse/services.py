@@ -72,7 +72,6 @@ def serve(
     ------
     Unreachable
         The port can't be opened.
-
     """
     storage = tables.SYNTAXES_DEFLATED if deflated else tables.SYNTAXES
 
@@ -118,7 +117,6 @@ def receiving(
     ------
     Unreachable
         The port can't be opened.
-
     """
 
     def offer(uid: str) -> Collection[str]:

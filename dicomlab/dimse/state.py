@@ -160,7 +160,6 @@ def follow(state: State, event: Event, *, requestor: bool = True) -> tuple[str, 
     Source
     ------
     PS3.8 §9.2.3, Table 9-10.
-
     """
     action = TRANSITIONS.get((event, state))
     if action is None:

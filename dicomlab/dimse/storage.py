@@ -107,7 +107,6 @@ def send_instance(
     -------
     (int, str)
         Status and ErrorComment.
-
     """
     fields: dict[str, int | str] = {"AffectedSOPInstanceUID": sop_instance, "Priority": 0}
     if originator is not None:
@@ -124,7 +123,6 @@ def recode(octets: Octets, source: str, target: str) -> bytes:
     ------
     ServiceError
         It is broken (C000H).
-
     """
     try:
         if source == DEFLATED_LE:
@@ -176,7 +174,6 @@ def take_instance(
     Source
     ------
     PS3.4 Table B.2-1 (statuses).
-
     """
     command, context = message.command, message.context
     sop_class, uid = command.text("AffectedSOPClassUID"), command.text("AffectedSOPInstanceUID")

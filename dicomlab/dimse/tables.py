@@ -95,7 +95,6 @@ def status_text(code: int, verb: str, comment: str = "") -> str:
         The service: ``STORE``, ``FIND``, ``GET``, ``MOVE`` or ``ECHO``.
     comment : str
         The peer's ErrorComment (0000,0902).
-
     """
     words = _WORDS.get(verb, status.GENERAL_STATUS).get(code) or status.GENERAL_STATUS.get(code)
     said = (words[1] or words[0]) if words else category(code).capitalize()

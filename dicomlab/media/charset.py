@@ -30,7 +30,6 @@ def codecs_of(terms: Sequence[str]) -> tuple[str, ...]:
     Source
     ------
     PS3.3 Tables C.12-2 to C.12-5.
-
     """
     known = [_term(term) for term in terms] or [""]
     if known[0] in STAND_ALONE_ENCODINGS:
@@ -69,7 +68,6 @@ def decode_text(octets: bytes, encodings: Sequence[str], *, person: bool = False
     Source
     ------
     PS3.5 §6.1.2.5.3 (where a code extension ends).
-
     """
     if b"\x1b" not in octets:
         return _decode(octets, encodings[0])

@@ -111,7 +111,6 @@ def encode_dicomdir(
     Source
     ------
     PS3.3 §F.3 (modules), §F.5 (records); PS3.10 Table 7.1-1.
-
     """
     builder = _Builder()
     for leaf in sorted(leaves, key=lambda one: order(one.row)):
@@ -359,7 +358,6 @@ def decode_dicomdir(octets: Octets) -> Directory:
     Source
     ------
     PS3.3 §F.2.2 (links), §F.3.2.2 (Directory Information Module).
-
     """
     meta = decode_file_meta(octets, final=True)
     if meta.sop_class_uid != DIRECTORY_CLASS:

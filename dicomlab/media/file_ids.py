@@ -30,7 +30,6 @@ def is_file_id(components: Sequence[str]) -> bool:
     Source
     ------
     PS3.10 §8.2, §8.5.
-
     """
     return (
         0 < len(components) <= MAX_COMPONENTS
@@ -53,7 +52,6 @@ def relative_path(components: Sequence[str]) -> PurePosixPath:
     Source
     ------
     PS3.10 §8.2 (a File ID names a file inside its File-set).
-
     """
     if not 0 < len(components) <= 4 * MAX_COMPONENTS:
         raise RemoteProtocolError(f"a File ID of {len(components)} components", section="PS3.10 §8.2")
@@ -73,7 +71,6 @@ class FileIds:
     ----------
     taken : iterable of File IDs
         What is there already; none of it is given out again.
-
     """
 
     def __init__(self, taken: Iterable[Sequence[str]] = ()) -> None:
@@ -102,7 +99,6 @@ class FileIds:
         ------
         UsageError
             More than 999,999 in one folder.
-
         """
         place: FileId = ()
         for depth, letters in enumerate(_LEVELS, start=1):

@@ -41,7 +41,6 @@ def read_directory(path: Path) -> Directory:
         It is none, or broken.
     OSError
         It can't be opened.
-
     """
     with opened(path) as octets:
         return decode_dicomdir(bytes(octets))
@@ -59,7 +58,6 @@ class FileSetSink:
         What the folder holds; grows with what arrives.
     channel : Channel
         Of the trace.
-
     """
 
     def __init__(self, scan: Scan, channel: Channel) -> None:
@@ -97,7 +95,6 @@ class FileSetSink:
         ------
         ServiceError
             It is no instance that a File-set can hold: broken, or without its UIDs.
-
         """
         with opened(path) as octets:
             found = examine(path, path.name, octets, self._held)
@@ -129,7 +126,6 @@ class FileSetSink:
         ------
         Interrupted, Refused
             The medium is full, gone, or not to be written.
-
         """
         with self._lock:
             if self._changed or not (self.root / DICOMDIR).exists():
@@ -204,7 +200,6 @@ def copy(parcel: Parcel, sink: Sink, channel: Channel | None = None) -> Outcome:
         What the sink raises.
     OSError, ValueError
         The file can't be read (any more).
-
     """
     meta = parcel.meta
     with opened(parcel.path) if parcel.path is not None else parcel.open() as file:
@@ -230,7 +225,6 @@ def fill(sink: FileSetSink, given: Iterable[Parcel | Unfit], control: Control, t
     Interrupted, Refused
         The medium is full, gone, or not to be written; ``partial`` is the report so far, and the DICOMDIR is written
         even then if that is possible.
-
     """
     outcomes: list[Outcome] = []
 
@@ -284,7 +278,6 @@ def write_directory(scan: Scan, channel: Channel) -> tuple[Finding, ...]:
     Source
     ------
     PS3.10 §8.2, §8.6.
-
     """
     scan.require(RECORD_COLUMNS)
     path = scan.root / DICOMDIR

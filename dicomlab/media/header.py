@@ -69,7 +69,6 @@ def read_row(octets: Octets, columns: Iterable[Column]) -> dict[str, Raws]:
     Source
     ------
     PS3.10 §7; PS3.5 §6.2 (value representations), §7.
-
     """
     meta = decode_file_meta(octets, final=True)
     return read_dataset_row(memoryview(octets)[meta.length :], meta, columns)
@@ -92,7 +91,6 @@ def reader_of(octets: Octets, meta: FileMeta, tags: set[int]) -> DatasetReader:
     Source
     ------
     PS3.5 §A.5 (deflated), §7.1.
-
     """
     if meta.transfer_syntax_uid == DEFLATED_LE:
         return DatasetReader(inflated(octets, MAX_INFLATED), EXPLICIT_LE, tags)
@@ -127,7 +125,6 @@ class DatasetReader:
         What may be asked for.
     encodings : sequence of str
         Those of the data set around an item, which its own Specific Character Set overrules.
-
     """
 
     def __init__(self, octets: Octets, syntax: str, tags: set[int], encodings: Sequence[str] = ()) -> None:
@@ -208,7 +205,6 @@ class DatasetReader:
         Source
         ------
         PS3.5 §7.5 (nested data sets), §6.2.2 note 3 (a sequence as UN is in Implicit VR Little Endian).
-
         """
         syntax = IMPLICIT_LE if element.vr == "UN" else self.syntax
         header = Struct((">" if syntax == EXPLICIT_BE else "<") + "HHL")

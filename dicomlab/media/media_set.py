@@ -63,7 +63,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
     Source
     ------
     PS3.10 §7, §8 (Basic File Service, File-set), PS3.3 Annex F (DICOMDIR).
-
     """
 
     def __init__(self, path: str | os.PathLike[str], *, mode: Mode = "r") -> None:
@@ -84,7 +83,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
         ------
         Unreachable, Refused
             The folder is not there, or may not be read.
-
         """
 
         def run(control: Control) -> None:
@@ -203,7 +201,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
         Verification
             Falsy for a folder that is not there, holds no instance or a damaged one, or whose DICOMDIR refers to
             files that are missing, hold something else, or leads out of the folder, or leaves instances out.
-
         """
         start = time.monotonic()
         self._scan = None
@@ -256,7 +253,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
             Files have gone since they were listed; the others were delivered.
         Unreachable, Refused
             The folder is not there, or may not be read.
-
         """
         held = self._scanned(control)
         channel = self._channel()
@@ -303,7 +299,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
         ------
         UsageError
             Not opened with ``mode="update"``, or no folder.
-
         """
         if self.mode != "update":
             raise UsageError(f'this MediaSet is read only: MediaSet({str(self.path)!r}, mode="update") adds to it')
@@ -345,7 +340,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
         Source
         ------
         PS3.10 §8.4 (File-set Creator), PS3.11 Annex D (general purpose media).
-
         """
         target = Path(dest)
         root, single = self._place()

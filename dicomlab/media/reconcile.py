@@ -54,7 +54,6 @@ def compare(directory: Directory, held: Mapping[str, str]) -> Comparison:
     Source
     ------
     PS3.10 §8.6; PS3.12 Annex F (file names on CD-R).
-
     """
     loose = {_loose(name): name for name in held}
     findings: list[Finding] = []
@@ -101,7 +100,6 @@ def differences(directory: Directory, rows: Mapping[str, Mapping[str, Sequence[o
     Source
     ------
     PS3.3 §F.5 (keys of each record type).
-
     """
     records = {record.offset: record for record in directory.records}
     seen: set[int] = set()

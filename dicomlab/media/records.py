@@ -117,7 +117,6 @@ def record_type(sop_class_uid: str) -> str:
     Source
     ------
     PS3.3 Table F.4-1; PS3.4 Table B.5-1 (Standard SOP Classes).
-
     """
     if not sop_class_uid.startswith(_STORAGE):
         return _OTHER_ROOTS.get(sop_class_uid, "IMAGE")

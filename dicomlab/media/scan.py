@@ -152,7 +152,6 @@ def scan(root: Path, control: Control, channel: Channel, *, single: Path | None 
         There is no such folder.
     Refused
         Not allowed to read it.
-
     """
     result = Scan(root)
     for path, error in [(single, None)] if single is not None else list_files(root):
@@ -185,7 +184,6 @@ def list_files(root: Path) -> Iterator[tuple[Path, FileError | None]]:
     ------
     Unreachable, Refused
         The root itself can't be listed.
-
     """
     inside = root.resolve()
     waiting = [root]

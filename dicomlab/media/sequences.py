@@ -50,7 +50,6 @@ def read_sequences(octets: Octets, meta: FileMeta, keywords: Iterable[tuple[str,
     Source
     ------
     PS3.3 §F.5, §C.12.1.1.2; PS3.5 §7.5.3 (a character set of an item).
-
     """
     wanted = dict(keywords)
     reader = reader_of(octets, meta, set(wanted.values()))

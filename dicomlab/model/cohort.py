@@ -56,7 +56,6 @@ class Cohort(Summarised):
     note : str
         Why it is not complete.
     trace : Trace or None
-
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class Cohort(Summarised):
         ------
         UsageError
             No unique key, an empty one, or a cell that can't be what its column says.
-
         """
         names = set(map(str, df.columns))
         level = next((one for one in reversed(LEVELS) if UNIQUE_KEY[one] in names), None)
@@ -298,7 +296,6 @@ class Cohort(Summarised):
             An unknown keyword; no source.
         Unreachable, Refused, Interrupted
             As for ``retrieve``.
-
         """
         if isinstance(keywords, str):
             raise UsageError(f"peek takes a list of keywords: peek([{keywords!r}])")
@@ -358,7 +355,6 @@ class Cohort(Summarised):
             It broke off; ``error.partial`` is the report of what arrived, and that stays.
         UsageError
             No source; `to` is no place; an option that the path doesn't have.
-
         """
         self._source()
         result: Report | Operation[Report] = above("retrieve")(

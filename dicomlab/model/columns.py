@@ -214,7 +214,6 @@ def column(name: str | int) -> Column:
     Source
     ------
     PS3.6 §6 (registry of data elements); PS3.5 §7.8 (private data elements).
-
     """
     if isinstance(name, int):
         if isinstance(name, bool) or not 0 <= name <= 0xFFFFFFFF:
@@ -304,7 +303,6 @@ def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tu
     Source
     ------
     PS3.5 §6.2 (value representations), §6.4 (multiplicity).
-
     """
     read_one = reader(column.vr)
     cells: list[object | None] = []
@@ -390,7 +388,6 @@ def retyped(frame: DataFrame) -> DataFrame:
     ------
     UsageError
         A cell that can't be what its column says; a column that is there twice.
-
     """
     result = frame.copy()
     for name in frame.columns:

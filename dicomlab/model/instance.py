@@ -36,7 +36,6 @@ class Instance(Summarised):
         ------
         Unreachable, Refused, Interrupted, ServiceError
             As for ``retrieve``.
-
         """
         dataset: Dataset = above("dataset")(self)
         return dataset

@@ -62,7 +62,6 @@ def matches(key: Key, raws: Sequence[object]) -> bool:
     ------
     PS3.4 §C.2.2.2.1 (single value), §C.2.2.2.2 (list), §C.2.2.2.3 (universal), §C.2.2.2.4 (wild card),
     §C.2.2.2.5 (range).
-
     """
     if key.matching == "universal":
         return True
@@ -122,7 +121,6 @@ def wildcard(pattern: str) -> re.Pattern[str]:
     Source
     ------
     PS3.4 §C.2.2.2.4.
-
     """
     first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in pattern.split("*"))
     if not rest:
@@ -259,7 +257,6 @@ def rows_at_level(level: Level, instance_rows: Iterable[Row]) -> Iterator[dict[s
     Source
     ------
     PS3.4 §C.3.4, Table C.3-1 ff. (additional query attributes), §C.6.1.1 (patient root levels).
-
     """
     rows = sorted(instance_rows, key=order)
     patients: dict[str, _Entity] = {}

@@ -103,7 +103,6 @@ class SearchPath:
             The answer broke off; ``error.partial`` is the cohort of what had arrived.
         ServiceError
             The peer reported a failure.
-
         """
         if isinstance(level, Query):
             if match or include or limit is not None or keywords:
@@ -216,7 +215,6 @@ class StorePath:
         Source
         ------
         PS3.4 Annex B (C-STORE), PS3.18 §10.5 (store), PS3.10 §8.4 (File-set Updater).
-
         """
         work = Work("store", "instances", lambda control: self._store(what, control), progress=progress)
         return work.carry_out(background=background)

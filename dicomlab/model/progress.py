@@ -194,7 +194,6 @@ class Operation(Generic[T]):
         ------
         TimeoutError
             It goes on after `timeout_s` seconds.
-
         """
         self._thread.join(timeout_s)
         if self._thread.is_alive():

@@ -99,7 +99,6 @@ class Query:
         Source
         ------
         PS3.4 §C.2.2.2 (matching), §C.6 (levels).
-
         """
         if level not in LEVELS:
             hint = {"image": "instance", "studies": "study", "patients": "patient", "instances": "instance"}
@@ -156,7 +155,6 @@ class Query:
         Source
         ------
         PS3.4 §C.2.2.2.2 (list of UID matching).
-
         """
         split = [k for k in self.keys if k.matching == "list" and not (uid_lists and k.column.vr == "UI")]
         count = prod(len(key.values) for key in split)

@@ -44,7 +44,6 @@ class Outcome:
         Where it lies, relative to the folder of the report; ``""`` if nowhere here.
     sha256 : str
         Digest of the octets after the File Meta Information, in ``transfer_syntax_uid``; ``""`` if not asked for.
-
     """
 
     sop_instance_uid: str
@@ -68,7 +67,6 @@ class Outcome:
         ------
         ValueError
             It is no such line.
-
         """
         try:
             entry = json.loads(line)
@@ -107,7 +105,6 @@ def read_ledger(lines: Iterable[str]) -> tuple[str, dict[str, Outcome], int]:
     ------
     RemoteProtocolError
         The first line is not the head of a ledger that this version reads.
-
     """
     outcomes: dict[str, Outcome] = {}
     source, broken = "", 0
@@ -202,7 +199,6 @@ class Report(Summarised):
         ------
         UsageError
             The instances did not go into a folder.
-
         """
         if self.folder is None:
             raise UsageError("these instances did not go into a folder, so there is no MediaSet of them")
@@ -239,7 +235,6 @@ class Report(Summarised):
             There is none.
         RemoteProtocolError
             It is not one.
-
         """
         report: Report = above("report")(Path(path))
         return report

@@ -22,7 +22,6 @@ class Verification(Summarised):
         What was tried and what answered: implementation, maximum PDU length, capabilities, counts.
     advice : str
         What to do, where it is not ok.
-
     """
 
     ok: bool

@@ -54,7 +54,6 @@ class FileWriter:
         The medium is full or gone; not allowed to write there.
     ServiceError
         C000H: the sender announced UIDs that no file could hold.
-
     """
 
     def __init__(self, path: Path, arrival: Arrival, *, digest: bool = False, root: Path | None = None) -> None:
@@ -125,7 +124,6 @@ def read_file_meta(path: Path) -> FileMeta:
         Not a DICOM file, or a broken one.
     OSError
         It can't be opened.
-
     """
     size = 4096
     with path.open("rb") as file:
@@ -224,7 +222,6 @@ def parcels(what: Any) -> Iterator[Parcel | Unfit]:
     UsageError
         At once, before anything is opened: `what` (or something in a list) is none of these, or a path that does not
         exist. What a generator gives is looked at as it comes: there a missing path is ``Unfit``.
-
     """
     _check(what)
     return _opened(what)

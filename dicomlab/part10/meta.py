@@ -75,7 +75,6 @@ def encode_file_meta(
     Source
     ------
     PS3.10 §7.1, Table 7.1-1.
-
     """
     body = b"".join(
         (
@@ -132,7 +131,6 @@ def decode_file_meta(octets: bytes | bytearray | memoryview, *, final: bool = Fa
     Source
     ------
     PS3.10 §7.1, Table 7.1-1.
-
     """
     if len(octets) < PREFIX_END:
         if final:

@@ -65,7 +65,6 @@ def transcode(octets: Octets, source: str, target: str) -> bytes:
     Source
     ------
     PS3.5 §A.1, §A.2, §A.3.
-
     """
     if source not in UNCOMPRESSED or target not in (IMPLICIT_LE, EXPLICIT_LE):
         raise LocalProtocolError(f"no rewriting from {source} to {target}", section="PS3.5 §A")

@@ -151,7 +151,6 @@ def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
     Source
     ------
     PS3.5 §7.1, §7.5, §A.4.
-
     """
     if transfer_syntax_uid == DEFLATED_LE:
         raise RemoteProtocolError("a deflated data set can't be walked", section="PS3.5 §A.5", offset=0)
@@ -179,7 +178,6 @@ def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
     Source
     ------
     PS3.5 §A.5.
-
     """
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -206,7 +204,6 @@ def length_of_whole(octets: Octets, transfer_syntax_uid: str) -> int:
     Source
     ------
     PS3.5 §7.1, §A.5.
-
     """
     if transfer_syntax_uid != DEFLATED_LE:
         return max((element.end for element in elements(octets, transfer_syntax_uid)), default=0)

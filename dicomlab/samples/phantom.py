@@ -54,7 +54,6 @@ def phantom_datasets(patients: int = 3, slices: int = 8, seed: int = 0) -> Itera
     Source
     ------
     PS3.3 §A.3 (CT Image IOD), §A.4 (MR Image IOD), §C.7.6.2 (Image Plane).
-
     """
     if patients < 1 or slices < 1:
         raise UsageError("a phantom needs at least one patient and one slice")
@@ -70,7 +69,6 @@ def write_phantom(folder: str | Path, patients: int = 3, slices: int = 8, seed: 
         Fewer than one patient or slice.
     Interrupted, Refused
         The folder can't be written.
-
     """
     target = Path(folder)
     written = []

@@ -52,7 +52,6 @@ def authentication(auth: object) -> AuthBase | None:
     ------
     UsageError
         It is none of these. The message doesn't repeat it.
-
     """
     if auth is None or isinstance(auth, AuthBase):
         return auth
@@ -73,7 +72,6 @@ def from_profile(entry: Mapping[str, str]) -> AuthBase | None:
     ------
     UsageError
         When a request is made and the variable is not set; its name is told.
-
     """
 
     def secret(name: str) -> str:

@@ -39,7 +39,6 @@ def uids_of(octets: Octets, transfer_syntax_uid: str) -> dict[int, str]:
     Source
     ------
     PS3.5 §7.1.
-
     """
     found: dict[int, str] = {}
     if transfer_syntax_uid == DEFLATED_LE:
@@ -76,7 +75,6 @@ def to_explicit_le(octets: Octets) -> bytes:
     Source
     ------
     PS3.5 §A.2, PS3.10 §7.1.
-
     """
     meta = decode_file_meta(octets, final=True)
     if meta.transfer_syntax_uid not in UNCOMPRESSED:

@@ -26,7 +26,6 @@ def dissect(octets: bytes) -> str:
     Source
     ------
     RFC 9112 §3, §4.
-
     """
     if found := _REQUEST.match(octets):
         path, mark, query = found[2].decode("ascii", "replace").partition("?")

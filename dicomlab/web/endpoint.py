@@ -55,7 +55,6 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
     Source
     ------
     PS3.18 §10 (Studies Service).
-
     """
 
     def __init__(
@@ -104,7 +103,6 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         Source
         ------
         PS3.18 §10.6 (search), §8.9 (capabilities).
-
         """
         started = time.monotonic()
         facts: list[tuple[str, str]] = []
@@ -163,7 +161,6 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         Source
         ------
         PS3.18 §10.4 (retrieve), §8.7.3.5.2 (the transfer syntax parameter).
-
         """
         with Conversation(self._site, control) as http:
             Retriever(http, sink, control, transfer_syntax).deliver(wanted)

@@ -106,7 +106,6 @@ class Answer:
         ------
         Interrupted
             It breaks off, or nothing comes for ``timeout_s``.
-
         """
         raw: Any = self._response.raw
         with self._conversation.mapped():
@@ -123,7 +122,6 @@ class Answer:
             It has more than `limit` octets.
         Interrupted
             It breaks off.
-
         """
         body = bytearray()
         for chunk in self.chunks():
@@ -154,7 +152,6 @@ class Answer:
             401, 403, 406, 415.
         ServiceError
             Any other.
-
         """
         said = _said(self.start_of_body())
         warning = visible(self.headers.get("Warning", ""), SHOWN_ERROR)
@@ -255,7 +252,6 @@ class Conversation:
             No connection.
         Interrupted
             The server went away, or did not answer within the time.
-
         """
         url = self.site.url + path if path.startswith("/") else path
         headers = {"Accept": accept, "Accept-Encoding": "identity" if "multipart" in accept else "gzip"}

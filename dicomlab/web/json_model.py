@@ -56,7 +56,6 @@ def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None) -> dict[str, Any]
     Source
     ------
     PS3.18 §F.2.
-
     """
     return _object(dataset, bulk_uri, ())
 
@@ -183,7 +182,6 @@ def decode_text(octets: bytes, encodings: Sequence[str]) -> str:
     Source
     ------
     PS3.5 §6.1.2.5 (code extension techniques).
-
     """
     first = encodings[0]
     if b"\x1b" in octets and len(encodings) > 1:
@@ -213,7 +211,6 @@ def decode(octets: bytes) -> Any:
     Source
     ------
     RFC 8259.
-
     """
     try:
         return msgspec.json.decode(octets)
@@ -239,7 +236,6 @@ def rows(octets: bytes, wanted: Sequence[Column]) -> Iterator[dict[str, list[obj
     Source
     ------
     PS3.18 §F.2.1.1.1.
-
     """
     tags = tuple(f"{tag:08X}" for tag in dict.fromkeys(c.tag for c in wanted))
     try:
@@ -269,7 +265,6 @@ def values_at(row: Mapping[str, Any], path: Sequence[int]) -> list[object]:
     Source
     ------
     PS3.18 §F.2.2, §F.2.5.
-
     """
     element = row.get(f"{path[0]:08X}")
     values = element.get("Value") if isinstance(element, dict) else None

@@ -71,7 +71,6 @@ class MediaType:
         ------
         RemoteProtocolError
             There is none, or one that can't be.
-
         """
         found = self.parameters.get("boundary", "")
         if not 0 < len(found) <= _MAX_BOUNDARY or not found.isascii() or not found.isprintable():
@@ -105,7 +104,6 @@ def multipart_of(part: str, transfer_syntax: str | None = None) -> str:
     Source
     ------
     PS3.18 §8.7.4, §8.7.3.5.2.
-
     """
     parameters = {"type": part} | ({"transfer-syntax": transfer_syntax} if transfer_syntax else {})
     return str(MediaType(RELATED, parameters))
@@ -122,7 +120,6 @@ def parse_content_type(text: str) -> MediaType:
     Source
     ------
     RFC 9110 §8.3.
-
     """
     found = next(_ranges(text), None)
     if found is None:
@@ -138,7 +135,6 @@ def parse_accept(text: str) -> tuple[MediaType, ...]:
     Source
     ------
     RFC 9110 §12.5.1.
-
     """
     found = [one for one in _ranges(text) if one.q > 0]
     return tuple(sorted(found, key=lambda one: -one.q)) or (MediaType("*/*"),)

@@ -63,7 +63,6 @@ class PartReader:
     Source
     ------
     RFC 2046 §5.1.1.
-
     """
 
     def __init__(self, boundary: str, *, max_parts: int = MAX_PARTS) -> None:
@@ -97,7 +96,6 @@ class PartReader:
         ------
         RemoteProtocolError
             Headers beyond 64 KiB, too many parts, a Content-Length that lies.
-
         """
         self._buffer += octets
         while True:
@@ -121,7 +119,6 @@ class PartReader:
         ------
         RemoteProtocolError
             The closing delimiter did not come: the body is cut.
-
         """
         if self.complete:
             return
@@ -243,7 +240,6 @@ def part_head(boundary: str, headers: Mapping[str, str], *, first: bool) -> byte
     Source
     ------
     RFC 2046 §5.1.1.
-
     """
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{'' if first else CRLF}--{boundary}{CRLF}{lines}{CRLF}".encode("latin-1")

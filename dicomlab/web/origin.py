@@ -341,7 +341,6 @@ def app(holdings: Holdings, *, max_request: int = MAX_REQUEST) -> Starlette:
     holdings : Holdings
     max_request : int
         Octets of a request body beyond which the answer is 413.
-
     """
     answer: Dispatch = _Origin(holdings, max_request).__call__
 
@@ -431,6 +430,5 @@ def serve(
     Source
     ------
     PS3.18 §10 (Studies Service).
-
     """
     return OriginServer(app(holdings, max_request=max_request), host, port)

@@ -45,7 +45,6 @@ class Receiver:
     Source
     ------
     PS3.18 §10.5.
-
     """
 
     def __init__(self, kind: MediaType, sink: Sink, base_url: str, study: str) -> None:

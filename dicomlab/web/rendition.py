@@ -56,7 +56,6 @@ def syntax_for(held: Held, ranges: Sequence[MediaType]) -> str:
     Source
     ------
     PS3.18 §8.7.3.5.2.
-
     """
     stored = held.transfer_syntax_uid
     for one in ranges:
@@ -104,7 +103,6 @@ def metadata(held: Held, base_url: str) -> dict[str, Any]:
     Source
     ------
     PS3.18 §10.4.1.1.2 (metadata), §F.2.6 (BulkDataURI).
-
     """
     from pydicom import dcmread
 
@@ -142,7 +140,6 @@ def frame_pieces(held: Held, numbers: Sequence[int], ranges: Sequence[MediaType]
     Source
     ------
     PS3.18 §10.4.1.1.3 (frames), §8.7.3.3 (compressed bulkdata).
-
     """
     dataset = _read(held)
     if _PIXEL_DATA not in dataset:
@@ -208,7 +205,6 @@ def bulk_pieces(held: Held, element: Sequence[int], ranges: Sequence[MediaType])
     Source
     ------
     PS3.18 §10.4.1.1.5 (bulkdata).
-
     """
     if tuple(element) == (_PIXEL_DATA,) and held.transfer_syntax_uid not in UNCOMPRESSED:
         return frame_pieces(held, (), ranges)

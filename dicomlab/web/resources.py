@@ -75,7 +75,6 @@ class Resource:
         Source
         ------
         PS3.18 Table 10.1-1.
-
         """
         named = (("studies", self.study), ("series", self.series), ("instances", self.instance))
         path = "".join(f"/{plural}/{uid}" for plural, uid in named if uid)
@@ -100,7 +99,6 @@ class Resource:
         Source
         ------
         PS3.18 Table 10.1-1.
-
         """
         parts = path.strip("/").split("/")
         uids: list[str] = []
@@ -155,7 +153,6 @@ def match_parameters(keys: Iterable[Key]) -> list[tuple[str, str]]:
     Source
     ------
     PS3.18 §8.3.4.1 (attribute matching), PS3.4 §C.2.2.2 (the values).
-
     """
     return [
         (key.column.name, ",".join(key.values) if key.matching == "list" else key.text)
@@ -172,7 +169,6 @@ def include_parameters(wanted: Iterable[Column], level: Level) -> list[tuple[str
     Source
     ------
     PS3.18 §8.3.4.3.
-
     """
     names = dict.fromkeys(c.name.partition(".")[0] for c in wanted if c.name not in STANDARD_RETURNED[level])
     return [("includefield", name) for name in names]
@@ -184,7 +180,6 @@ def query_text(parameters: Iterable[tuple[str, str]]) -> str:
     Source
     ------
     PS3.18 §8.3.1, RFC 3986 §3.4.
-
     """
     return "&".join(f"{name}={quote(value, safe=_RAW)}" for name, value in parameters)
 
@@ -202,7 +197,6 @@ def veiled(key: Key) -> Key:
     Source
     ------
     PS3.4 §C.2.2.2.4 (wild card matching).
-
     """
     if key.matching not in ("single", "wildcard") or not needs_encoding(key.text):
         return key
@@ -245,7 +239,6 @@ def parse_search(resource: Resource, text: str) -> Search:
     Source
     ------
     PS3.18 §8.3.4, §10.6.1.2.
-
     """
     level = resource.level
     numbers = {"limit": -1, "offset": 0}

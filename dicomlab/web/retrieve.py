@@ -191,7 +191,6 @@ def events(answer: Answer) -> Iterator[Event]:
         Another media type, or a multipart that breaks the rules.
     Interrupted
         The body broke off; a multipart without its closing delimiter did.
-
     """
     kind = answer.media_type
     if kind is None or kind.name not in (RELATED, DICOM, OCTETS):

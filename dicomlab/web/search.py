@@ -342,7 +342,6 @@ def json_body(answer: Answer) -> bytes:
     ------
     RemoteProtocolError
         It is something else: a log-in page, a web site, a multipart.
-
     """
     kind = answer.media_type
     if kind is not None and kind.name not in (DICOM_JSON, "application/json", "application/octet-stream", "text/json"):

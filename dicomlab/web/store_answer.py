@@ -74,7 +74,6 @@ def parse_store_answer(octets: bytes) -> StoreAnswer:
     Source
     ------
     PS3.18 Table I.2-1.
-
     """
     found = decode(octets)
     if isinstance(found, list) and len(found) == 1:  # some servers wrap it
@@ -124,7 +123,6 @@ def build_store_answer(stored: Iterable[StoredInstance], failed: Iterable[Failur
     Source
     ------
     PS3.18 Table I.2-1, Table I.2-2.
-
     """
     answer: dict[str, Any] = {}
     if study_url:

@@ -147,7 +147,6 @@ class Datagrams:
         How many later datagrams (lost ones not counted) arrive before it.
     delay_s : sequence of float
         How many seconds later it arrives.
-
     """
 
     lose: Sequence[bool] = ()

@@ -133,7 +133,6 @@ class TcpProxy(_Proxy):
         What goes wrong on the first connection, the second, and so on.
     others : Plan
         What goes wrong on all further ones; nothing unless told.
-
     """
 
     kind = socket.SOCK_STREAM
@@ -298,7 +297,6 @@ class UdpProxy(_Proxy):
         Where the receiver listens, on loopback.
     to_server, to_client : Datagrams
         What becomes of the datagrams of each direction, counted over all clients.
-
     """
 
     kind = socket.SOCK_DGRAM

@@ -22,7 +22,6 @@ def run(tool: str, *arguments: object, check: bool = True, timeout_s: float = 60
         Fail, with its output, unless it exits with 0.
     timeout_s : float
         Seconds after which it is killed and the test fails.
-
     """
     need("dcmtk")
     done = subprocess.run(
@@ -67,7 +66,6 @@ class StoreScp(DcmtkServer):
         Write the data set as it came (``+B``).
     *options
         Further options of storescp.
-
     """
 
     def __init__(self, folder: Path, *options: str, bit_preserving: bool = True) -> None:
@@ -99,7 +97,6 @@ class QueryRetrieveScp(DcmtkServer):
         AE title to port of those it may move to, on loopback.
     *options
         Further options of dcmqrscp, such as ``"+xr"`` to prefer RLE in what it is sent.
-
     """
 
     def __init__(self, folder: Path, modalities: Mapping[str, int] | None = None, *options: str) -> None:

@@ -44,7 +44,6 @@ class Orthanc(Peer):
         The root of its own HTTP interface.
     me : str
         The first of ``modalities`` as ``AET:port``: what our side must be for a C-MOVE to reach it.
-
     """
 
     def __init__(self, folder: Path, modalities: Mapping[str, int] | None = None, **settings: object) -> None:
