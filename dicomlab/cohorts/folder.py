@@ -15,7 +15,7 @@ from dicomlab.cohorts.ledger import Ledger, outcomes_of
 from dicomlab.errors import UsageError
 from dicomlab.model.columns import column, standard_columns
 from dicomlab.model.progress import Control
-from dicomlab.model.protocols import Arrival, Octets, Wanted
+from dicomlab.model.protocols import Arrival, Octets, Wanted, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, sha256_of_dataset
 
@@ -138,8 +138,11 @@ class FolderSink:
     def _place(self, uid: str) -> Path:
         return self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
 
-    def begin(self, arrival: Arrival) -> _Writer:
-        """Make room for one instance."""
+    def begin(self, arrival: Arrival) -> Writer:
+        """Make room for one instance; what is there already is let pass, not written again."""
+        there = self.outcomes.get(arrival.sop_instance_uid)
+        if there is not None and there.result != "failed":
+            return _Pass(there)
         path = self.folder / self._place(arrival.sop_instance_uid)
         writer = FileWriter(path, arrival, digest=self._digest, root=self.folder)
         return _Writer(writer, self._keep, asked=arrival.sop_instance_uid in self._rows)
@@ -180,3 +183,20 @@ class _Writer:
     def abandon(self) -> None:
         """Leave no trace of it."""
         self._writer.abandon()
+
+
+class _Pass:
+    """Lets an instance pass that is there already: whole series come even where a part of one was asked for."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def write(self, octets: Octets, /) -> None:
+        """Take no notice."""
+
+    def finish(self) -> Outcome:
+        """Say what became of it before."""
+        return self._outcome
+
+    def abandon(self) -> None:
+        """Nothing was begun."""

@@ -82,6 +82,7 @@ class Answer:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self._first = b""
 
     @property
     def url(self) -> str:
@@ -107,11 +108,33 @@ class Answer:
         Interrupted
             It breaks off, or nothing comes for ``timeout_s``.
         """
+        first, self._first = self._first, b""
+        if first:
+            yield first
+        while chunk := self._more():
+            yield chunk
+
+    def _more(self) -> bytes:
         raw: Any = self._response.raw
         with self._conversation.mapped():
-            while chunk := raw.read1(CHUNK_OCTETS, decode_content=True):
-                self._conversation.tap_received(chunk)
-                yield chunk
+            chunk: bytes = raw.read1(CHUNK_OCTETS, decode_content=True)
+        if chunk:
+            self._conversation.tap_received(chunk)
+        return chunk
+
+    def require_begun(self) -> None:
+        """See that the body begins: a head that is cut on the way looks like a shorter head, and then nothing comes.
+
+        Raises
+        ------
+        Interrupted
+            Nothing follows a head that doesn't say that nothing will.
+        """
+        if self.status in (204, 304) or self.headers.get("Content-Length", "").strip() == "0":
+            return
+        self._first = self._more()
+        if not self._first and "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+            raise Interrupted("the answer broke off in its head, or before its body", endpoint=self.url)
 
     def read(self, limit: int) -> bytes:
         """Read the body whole.
@@ -284,6 +307,8 @@ class Conversation:
                 continue
             break
         try:
+            if method == "GET":
+                answer.require_begun()
             yield answer
         finally:
             answer.close()

@@ -126,8 +126,11 @@ def test_a_retrieve_that_breaks_off_keeps_what_arrived(
     assert whole.count("skipped") == len(arrived)
 
 
+EVERY_EDGE = [pytest.param(n, marks=pytest.mark.full) for n in (*range(1, 10), *range(11, 320, 3), 700, 1_000, 1_500)]
+
+
 @pytest.mark.parametrize("name", ["node", "web"])
-@pytest.mark.parametrize("after", [0, 10, 400, 2_000])
+@pytest.mark.parametrize("after", [0, 10, 400, 2_000, *EVERY_EDGE])
 def test_a_find_that_breaks_off_says_so(name: str, filled: Archive, after: int) -> None:
     plan = Plan(to_client=[Cut(after)])
     with TcpProxy(port_of(name, filled), others=plan) as proxy, pytest.raises((Interrupted, Unreachable)) as caught:
@@ -228,3 +231,32 @@ def test_a_peer_that_says_success_and_delivers_less_is_found_out(
         assert outcome.status
         with pytest.raises(ServiceError, match=hidden):
             report.raise_for_failures()
+
+
+@pytest.mark.parametrize("name", ["node", "web"])
+@pytest.mark.parametrize(
+    "after", [300, 20_011, *(pytest.param(n, marks=pytest.mark.full) for n in (*range(0, 2_000, 97), *range(2_003, 90_000, 2_011)))]
+)  # fmt: skip
+def test_wherever_a_retrieve_is_cut_nothing_false_is_kept_and_nothing_whole_is_lost(
+    name: str, filled: Archive, instances: list[Dataset], tmp_path: Path, after: int
+) -> None:
+    cohort = getattr(filled, name).find("instance")
+    by_uid = {ds.SOPInstanceUID: ds for ds in instances}
+    with TcpProxy(
+        port_of(name, filled), [Plan(to_client=[Cut(after, reset=bool(after % 2))])], others=Plan(to_client=[Cut(0)])
+    ) as proxy:
+        broken = type(cohort).from_dataframe(cohort.to_dataframe(), source=through(name, filled, proxy))
+        try:
+            report = broken.retrieve(tmp_path, progress=False)
+        except (Interrupted, Unreachable) as error:
+            report = error.partial
+            assert not report.complete
+        else:
+            assert report.complete == (report.count("done") == len(instances))
+    done = tuple(o for o in report if o.result == "done")
+    check_whole(tmp_path, Report("arrived", done), [by_uid[o.sop_instance_uid] for o in done])
+    assert len(list(tmp_path.rglob("*.dcm"))) == len(done)
+    whole = cohort.retrieve(tmp_path, progress=False)
+    assert whole.complete
+    assert whole.count("skipped") == len(done)
+    check_whole(tmp_path, whole, instances)

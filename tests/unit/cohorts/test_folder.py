@@ -133,3 +133,15 @@ def test_what_nobody_asked_for_is_kept_and_marked(tmp_path: Path) -> None:
     place.close()
     assert outcome.result == "warning"
     assert (tmp_path / outcome.path).is_file()
+
+
+def test_what_comes_twice_is_written_once(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    first = store(place, UID)
+    stamp = (tmp_path / first.path).stat().st_mtime_ns
+    again = place.begin(Arrival("1.2.840.10008.5.1.4.1.1.2", UID, EXPLICIT_LE))
+    again.write(b"something else altogether")
+    assert again.finish() == first
+    place.close()
+    assert (tmp_path / first.path).stat().st_mtime_ns == stamp
+    assert load(tmp_path).outcomes == (first,)
