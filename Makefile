@@ -22,7 +22,7 @@ demo: .venv/base
 	$(BIN)/dicomlab demo
 
 lab: .venv/lab
-	$(BIN)/jupyter lab notebooks/00-tour.ipynb
+	$(BIN)/dicomlab lab
 
 test: .venv/all,test peers lint
 	$(PYTEST) tests $(NOTEBOOKS)

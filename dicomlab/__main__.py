@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -83,7 +84,8 @@ def _lab(arguments: argparse.Namespace) -> int:
         raise dicomlab.MissingExtra("to open the notebooks: pip install 'dicomlab[lab]'")
     folder = arguments.folder or (Path("notebooks") if Path("notebooks").is_dir() else Path())
     tour = [str(p) for p in sorted(folder.glob("00-*.ipynb"))[:1]] if folder.is_dir() else [str(folder)]
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *(tour or [str(folder)])])
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in a container
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *root, *(tour or [str(folder)])])
 
 
 def _serve(arguments: argparse.Namespace) -> int:

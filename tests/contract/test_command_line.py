@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 import dicomlab
 from dicomlab import Archive
@@ -123,3 +127,29 @@ def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert server.wait(30) == 0
     with Archive(tmp_path / "kept") as again:  # what it stored is still there
         assert len(again) == len(real_files())
+
+
+def test_lab_starts_jupyterlab_on_the_tour(tmp_path: Path, free_port: Any) -> None:
+    """JupyterLab itself, with folders of its own for all that it keeps."""
+    port, folder = free_port(), Path(__file__).parents[2] / "notebooks"
+    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    config = tmp_path / "CONFIG" / "jupyter_server_config.py"
+    config.parent.mkdir()
+    settings = {"ip": "127.0.0.1", "port": port, "port_retries": 0, "open_browser": False}
+    config.write_text("".join(f"c.ServerApp.{name} = {value!r}\n" for name, value in settings.items()))
+    with subprocess.Popen(
+        [sys.executable, "-m", "dicomlab", "lab", str(folder)],
+        env={**os.environ, **own}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stderr is not None
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+token=\S+", line)))
+            token = address.partition("token=")[2]
+            session = requests.Session()  # the address is told a moment before the port is open
+            session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
+            known = session.get(f"http://127.0.0.1:{port}/api/contents?token={token}", timeout=20).json()
+            session.close()
+            assert "00-tour.ipynb" in {entry["name"] for entry in known["content"]}
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
