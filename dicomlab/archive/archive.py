@@ -157,18 +157,19 @@ class Archive(Summarised):
                 try:
                     with parcel.open() as view:
                         head = bytes(view[: meta.length])
-                        syntax = meta.transfer_syntax_uid
-                        arrival = Arrival(meta.sop_class_uid, meta.sop_instance_uid, syntax, head, "add")
-                        writer = store.sink("add").begin(arrival)
-                        try:
-                            for start in range(meta.length, len(view), CHUNK_OCTETS):
-                                writer.write(view[start : start + CHUNK_OCTETS])
-                        except BaseException:
-                            writer.abandon()
-                            raise
-                        outcomes.append(writer.finish())
+                    syntax = meta.transfer_syntax_uid
+                    arrival = Arrival(meta.sop_class_uid, meta.sop_instance_uid, syntax, head, "add")
+                    writer = store.sink("add").begin(arrival)
+                    try:
+                        with parcel.dataset() as octets:
+                            for start in range(0, len(octets), CHUNK_OCTETS):
+                                writer.write(octets[start : start + CHUNK_OCTETS])
+                    except BaseException:
+                        writer.abandon()
+                        raise
+                    outcomes.append(writer.finish())
                     control.advance(octets=parcel.dataset_size)
-                except DicomlabError as error:
+                except (DicomlabError, OSError) as error:
                     outcomes.append(Outcome(meta.sop_instance_uid, "failed", str(error), meta.sop_class_uid))
                     control.advance(0, failed=1)
             failed = sum(o.result == "failed" for o in outcomes)

@@ -1,0 +1,84 @@
+"""The archive as one object."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from dicomlab import Archive, Instance, UsageError
+from dicomlab.samples.phantom import phantom_datasets
+
+
+@pytest.fixture(scope="module")
+def datasets() -> list[Dataset]:
+    return list(phantom_datasets(patients=1, slices=2, seed=2))
+
+
+def test_constructing_opens_nothing_and_closing_ends_everything() -> None:
+    before = set(threading.enumerate())
+    archive = Archive()
+    assert set(threading.enumerate()) == before
+    assert "closed" in repr(archive)
+    folder = archive.folder
+    assert archive.node.verify()
+    assert archive.web.verify()
+    assert "127.0.0.1" in repr(archive)
+    archive.close()
+    archive.close()
+    assert not folder.exists()
+    assert {t for t in threading.enumerate() if not t.daemon} == {t for t in before if not t.daemon}
+
+
+def test_a_folder_of_its_own_keeps_what_was_stored(tmp_path: Path, datasets: list[Dataset]) -> None:
+    with Archive(tmp_path / "kept") as archive:
+        assert archive.add(datasets, progress=False).complete
+    with Archive(tmp_path / "kept") as archive:
+        assert len(archive) == len(datasets)
+        assert len(archive.node.find("instance")) == len(datasets)
+
+
+def test_trailing_zeros_are_no_part_of_the_data_set(tmp_path: Path, datasets: list[Dataset]) -> None:
+    """The same instance with and without them is the same, whichever way it comes."""
+    plain, padded = tmp_path / "plain.dcm", tmp_path / "padded.dcm"
+    datasets[0].save_as(plain, enforce_file_format=True)
+    padded.write_bytes(plain.read_bytes() + bytes(1024))
+    with Archive() as archive:
+        assert archive.add(padded, progress=False).complete
+        assert archive.add(plain, progress=False).complete
+        assert archive.node.store([plain, padded], progress=False).complete
+        assert archive.web.store([plain, padded], progress=False).complete
+        assert len(archive) == 1
+
+
+def test_what_cannot_be_added_is_a_row(tmp_path: Path, datasets: list[Dataset]) -> None:
+    (tmp_path / "no.txt").write_text("no")
+    datasets[0].save_as(tmp_path / "yes.dcm", enforce_file_format=True)
+    with Archive() as archive:
+        report = archive.add(tmp_path, progress=False)
+        assert (report.count("done"), report.count("failed"), report.complete) == (1, 1, False)
+
+
+def test_on_store_is_told_from_both_doors(datasets: list[Dataset]) -> None:
+    told: list[Instance] = []
+    with Archive(on_store=told.append) as archive:
+        archive.node.store(datasets[0], progress=False)
+        archive.web.store(datasets[1], progress=False)
+        assert {i.sop_instance_uid for i in told} == {ds.SOPInstanceUID for ds in datasets[:2]}
+        assert told[0].dataset == datasets[0]
+
+
+def test_an_address_of_ones_own(free_port, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    port, web = free_port(), free_port()
+    with Archive(tmp_path, f"MINE@127.0.0.1:{port}", web_port=web) as archive:
+        assert str(archive.node) == f"MINE@127.0.0.1:{port}"
+        assert f":{web}/" in str(archive.web)
+        assert archive.node.verify()
+    with pytest.raises(UsageError):
+        Archive(address="no address")
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        Archive(file).folder  # noqa: B018
