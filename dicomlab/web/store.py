@@ -110,7 +110,11 @@ class Storer:
             item = self._item(one)
             if item is None:
                 continue
-            size = item.parcel.size
+            try:
+                size = item.parcel.size
+            except OSError as error:  # gone since it was looked at
+                self._keep(Outcome(item.uid, "failed", f"can't be read: {error.strerror or error}"))
+                continue
             again = any(item.uid == other.uid for other in batch)  # an answer names instances, not parts
             if batch and (again or len(batch) == BATCH_INSTANCES or octets + size > BATCH_OCTETS):
                 yield batch

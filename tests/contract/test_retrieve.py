@@ -260,3 +260,14 @@ def test_store_and_read_back_what_pydicom_reads(empty: Any, instances: list[Data
     report = empty.find("study").retrieve(tmp_path, progress=False)
     for outcome in report:
         assert dcmread(tmp_path / outcome.path).PatientName == instances[0].PatientName
+
+
+def test_a_file_that_went_away_is_a_row_and_stops_nothing(empty: Any, instances: list[Dataset], tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.dcm" for number in range(3)]
+    for file, dataset in zip(files, instances, strict=False):
+        dataset.save_as(file, enforce_file_format=True)
+    looked_at = [parcel_of_file(file) for file in files]
+    files[1].unlink()
+    report = empty.store(looked_at, progress=False)
+    assert (report.count("done"), report.count("failed"), report.complete) == (2, 1, False)
+    assert len(empty.find("instance")) == 2
