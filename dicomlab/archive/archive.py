@@ -17,6 +17,7 @@ from dicomlab.dimse.node import Node
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.media.media_set import MediaSet
 from dicomlab.model.address import AEAddress
+from dicomlab.model.faults import Faults
 from dicomlab.model.instance import Instance
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Arrival, Held
@@ -78,6 +79,8 @@ class Archive(Summarised):
         self._open: _Open | None = None
         self._closer: weakref.finalize[Any, Any] | None = None
         self._fictional = False
+        self.faults = Faults()
+        """What it does wrong on purpose, on both doors."""
 
     @classmethod
     def demo(cls) -> Self:
