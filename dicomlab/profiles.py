@@ -10,7 +10,8 @@
     url = "https://pacs.example.org/dicom-web"
     token_env = "PACS_TOKEN"        # the name of an environment variable, never the secret itself
 
-Secrets stay out of it: a profile names environment variables, and netrc works without any entry.
+Secrets stay out of it: a profile names environment variables (``token_env``) or entries of the system's keyring
+(``token_keyring = "pacs"``: what ``keyring set dicomlab pacs`` asked for), and netrc works without any entry.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from dicomlab.errors import UsageError
+from dicomlab.errors import MissingExtra, UsageError
 
 FILE_NAME = "dicomlab.toml"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SECRETS, _PLACES = ("token", "user", "password"), ("env", "keyring")
+SERVICE = "dicomlab"
+"""The service under which secrets stand in the system's keyring."""
 _KEYS = {
     "node": {"address": True, "me": False},
-    "web": {"url": True, "token_env": False, "user_env": False, "password_env": False},
+    "web": {"url": True, **dict.fromkeys((f"{what}_{where}" for what in _SECRETS for where in _PLACES), False)},
 }
 _MAX_OCTETS = 1 << 20
 
@@ -65,6 +70,48 @@ def profile(kind: Literal["node", "web"], name: str) -> dict[str, str]:
     there = f"; there are {', '.join(sorted(known))}" if known else f"; no [{kind}.…] in {looked}"
     form = "AET@host:port" if kind == "node" else "https://host/dicom-web"
     raise UsageError(f"no profile {name!r}{there} (an address is written {form})")
+
+
+def names_secret(entry: Mapping[str, str], what: str) -> bool:
+    """Whether a profile says where that secret is."""
+    return any(f"{what}_{where}" in entry for where in _PLACES)
+
+
+def secret(entry: Mapping[str, str], what: str) -> str:
+    """Fetch a secret from where a profile says it is; it is not kept.
+
+    Parameters
+    ----------
+    entry : mapping
+        The profile.
+    what : str
+        ``"token"``, ``"user"`` or ``"password"``.
+
+    Raises
+    ------
+    UsageError
+        The environment variable is not set, or the keyring has no such entry or can't be asked. Its name is told.
+    MissingExtra
+        The package that asks the system's keyring is not installed.
+    """
+    if (variable := entry.get(f"{what}_env")) is not None:
+        if (value := os.environ.get(variable)) is None:
+            raise UsageError(f"the environment variable {variable} that the profile names is not set")
+        return value
+    name = entry[f"{what}_keyring"]
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError as error:
+        raise MissingExtra("to read secrets from the system's keyring: pip install 'dicomlab[keyring]'") from error
+    try:
+        found = keyring.get_password(SERVICE, name)
+    except KeyringError as error:
+        text = f"the system's keyring can't be asked for {name!r} ({type(error).__name__}); use {what}_env instead"
+        raise UsageError(text) from error
+    if found is None:
+        raise UsageError(f"the system's keyring has no {name!r}; put it there: keyring set {SERVICE} {name}")
+    return found
 
 
 def _read(place: Path) -> dict[str, object]:

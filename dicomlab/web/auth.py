@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
 from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from dicomlab.errors import UsageError
+from dicomlab.profiles import names_secret, secret
 
 Auth = AuthBase | tuple[str, str] | Callable[[], str] | None
 
@@ -66,22 +66,15 @@ def authentication(auth: object) -> AuthBase | None:
 
 
 def from_profile(entry: Mapping[str, str]) -> AuthBase | None:
-    """Authentication as a profile names it: by environment variables, read for each request, never kept.
+    """Authentication as a profile names it: a token is fetched for each request, and nothing is kept in it.
 
     Raises
     ------
-    UsageError
-        When a request is made and the variable is not set; its name is told.
+    UsageError, MissingExtra
+        When a request is made and the secret is not where the profile says; its name is told, never its value.
     """
-
-    def secret(name: str) -> str:
-        try:
-            return os.environ[name]
-        except KeyError:
-            raise UsageError(f"the environment variable {name} that the profile names is not set") from None
-
-    if "token_env" in entry:
-        return Bearer(lambda: secret(entry["token_env"]))
-    if "user_env" in entry and "password_env" in entry:
-        return Basic(secret(entry["user_env"]), secret(entry["password_env"]))
+    if names_secret(entry, "token"):
+        return Bearer(lambda: secret(entry, "token"))
+    if names_secret(entry, "user") and names_secret(entry, "password"):
+        return Basic(secret(entry, "user"), secret(entry, "password"))
     return None

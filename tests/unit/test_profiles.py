@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
+import keyring.backend
+import keyring.errors
 import pytest
 
-from dicomlab.errors import UsageError
-from dicomlab.profiles import is_name, profile
+from dicomlab.errors import MissingExtra, UsageError
+from dicomlab.profiles import is_name, profile, secret
 
 GOOD = """
 [node.pacs]
@@ -85,3 +90,63 @@ def test_node_and_endpoint_take_names(file: Path, monkeypatch: pytest.MonkeyPatc
     assert "s3cret" not in repr(web) + web._repr_html_()
     with pytest.raises(UsageError, match="there are pacs"):
         Node("absent")
+
+
+class _Ring(keyring.backend.KeyringBackend):
+    """A keyring that is not the tester's own."""
+
+    priority = 1  # type: ignore[assignment]
+
+    def __init__(self, locked: bool = False) -> None:
+        super().__init__()
+        self.entries = {("dicomlab", "pacs"): "s3cret-token"}
+        self.locked = locked
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.locked:
+            raise keyring.errors.KeyringLocked("locked")
+        return self.entries.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.entries[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.entries[service, username]
+
+
+@pytest.fixture
+def ring() -> Iterator[_Ring]:
+    before = keyring.get_keyring()
+    ours = _Ring()
+    keyring.set_keyring(ours)
+    yield ours
+    keyring.set_keyring(before)
+
+
+def test_a_secret_comes_from_the_keyring(file: Path, ring: _Ring) -> None:
+    from dicomlab import WebEndpoint
+
+    file.write_text("[web.pacs]\nurl = 'http://127.0.0.1:9/dicom-web'\ntoken_keyring = 'pacs'\n")
+    entry = profile("web", "pacs")
+    assert secret(entry, "token") == "s3cret-token"
+    web = WebEndpoint("pacs")
+    assert "s3cret" not in repr(web) + web._repr_html_()
+    ring.set_password("dicomlab", "pacs", "another")
+    assert secret(entry, "token") == "another"
+
+
+def test_a_secret_that_is_not_there_is_named(file: Path, ring: _Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="keyring set dicomlab absent"):
+        secret({"token_keyring": "absent"}, "token")
+    ring.locked = True
+    with pytest.raises(UsageError, match=r"'pacs' \(KeyringLocked\); use password_env"):
+        secret({"password_keyring": "pacs"}, "password")
+    monkeypatch.delenv("PACS_TOKEN", raising=False)
+    with pytest.raises(UsageError, match="PACS_TOKEN"):
+        secret({"token_env": "PACS_TOKEN"}, "token")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(MissingExtra, match=r"dicomlab\[keyring\]"):
+        secret({"token_keyring": "pacs"}, "token")
