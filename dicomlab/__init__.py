@@ -93,6 +93,9 @@ __all__ = [  # what loads when it is first asked for
 
 _links.bind(
     html="dicomlab.notebook.html:render",
+    ladder="dicomlab.notebook.ladder:ladder",
+    compare="dicomlab.notebook.ladder:compare",
+    mermaid="dicomlab.notebook.ladder:mermaid",
     retrieve="dicomlab.cohorts.pull:retrieve",
     datasets="dicomlab.cohorts.stream:datasets",
     dataset="dicomlab.cohorts.stream:dataset",

@@ -72,6 +72,13 @@ _FIELDS: dict[int, tuple[str, str]] = {
     0x1031: ("MoveOriginatorMessageID", "US"),
 }
 _ELEMENTS = {keyword: (element, vr) for element, (keyword, vr) in _FIELDS.items()}
+
+
+def name_of_element(element: int) -> tuple[str, str]:
+    """Keyword and VR of a command element; of a retired or unknown one, a description and UN."""
+    return _FIELDS.get(element, ("retired or unknown", "UN"))
+
+
 _ELEMENT = Struct("<HHL")
 
 

@@ -24,6 +24,7 @@ from dicomlab.dimse.connection import MAX_PDU
 from dicomlab.dimse.dissect import dissect
 from dicomlab.dimse.items import UserInformation
 from dicomlab.dimse.negotiation import own_information
+from dicomlab.dimse.reader import AssociationReader
 from dicomlab.dimse.state import Event
 from dicomlab.errors import CommunicationError, Interrupted, RemoteProtocolError, Unreachable
 from dicomlab.model.address import AEAddress
@@ -167,7 +168,7 @@ class Listener:
             self._start(sock, str(where[0]))
 
     def _start(self, sock: socket.socket, peer: str) -> None:
-        channel = Channel("DIMSE", (self.ae_title, peer), dissect, self._trace)
+        channel = Channel("DIMSE", (self.ae_title, peer), dissect, self._trace, AssociationReader)
         try:
             association = Association(
                 sock, channel, endpoint=peer, requestor=False, timeout_s=self._timeout_s, max_pdu=MAX_PDU

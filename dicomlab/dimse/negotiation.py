@@ -17,6 +17,7 @@ from dicomlab.dimse.association import Association, accepted
 from dicomlab.dimse.connection import MAX_PDU
 from dicomlab.dimse.dissect import dissect, name_of
 from dicomlab.dimse.items import Role, UserInformation
+from dicomlab.dimse.reader import AssociationReader
 from dicomlab.errors import LocalProtocolError, Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
 from dicomlab.model.trace import open_channel
@@ -100,7 +101,7 @@ class Peer:
         request = pdu.AssociateRequest(
             self.address.ae_title, self.me.ae_title, contexts, own_information(self.max_pdu, tuple(scp))
         )
-        channel = open_channel("DIMSE", self.me.ae_title, self.address.ae_title, dissect)
+        channel = open_channel("DIMSE", self.me.ae_title, self.address.ae_title, dissect, AssociationReader)
         association = Association(
             self.connect(),
             channel,

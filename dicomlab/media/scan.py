@@ -19,8 +19,9 @@ from dicomlab.media.header import read_dataset_row, reader_of, row_of
 from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.progress import Control
+from dicomlab.model.reading import Direction
 from dicomlab.model.report import LEDGER_NAME
-from dicomlab.model.trace import Channel, Direction
+from dicomlab.model.trace import Channel
 from dicomlab.part10.meta import DEFLATED_LE, PREFIX_END, FileMeta, decode_file_meta
 from dicomlab.part10.walk import Octets
 

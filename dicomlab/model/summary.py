@@ -22,6 +22,8 @@ class Summary:
     hidden_rows: int = 0
     hidden_columns: int = 0
     notes: tuple[str, ...] = ()
+    block: tuple[str, ...] = ()
+    """Lines whose spaces count, such as octets."""
 
 
 def visible(text: str, limit: int = 200) -> str:
@@ -43,6 +45,8 @@ def as_text(summary: Summary) -> str:
         lines.append(f"… {hidden} more rows")
     if summary.hidden_columns:
         lines.append(f"… {summary.hidden_columns} more columns; to_dataframe() has them all")
+    if summary.block:
+        lines += ["", *(visible(line) for line in summary.block)]
     lines += [f"! {visible(note)}" for note in summary.notes]
     return "\n".join(lines)
 

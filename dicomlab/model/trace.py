@@ -18,17 +18,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import islice
+from typing import Any
 
 from dicomlab.errors import DicomlabError
+from dicomlab.model.links import above
+from dicomlab.model.options import options
+from dicomlab.model.reading import Direction, Field, Reader, Reading, octet_lines
 from dicomlab.model.summary import Summarised, Summary
 
-Direction = Literal["sent", "received", "note"]
 Dissect = Callable[[bytes], str]
 Buffer = bytes | bytearray | memoryview
 
 MAX_EVENTS = 20_000
 CAP_OCTETS = 16 * 1024
+SHOWN_OCTETS, SHOWN_MESSAGES = 256, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,12 @@ class Channel:
     parties: tuple[str, str]
     dissect: Dissect
     trace: Trace | None
+    reader: Callable[[], Reader] | None = None
+    """Makes what follows the whole conversation; None: each message is read alone, by ``dissect``."""
+    fictional: bool = False
+    """Whether its patients are known to be synthetic, so that their values may be shown."""
+    conversation: object = field(default_factory=object)
+    """The same for all messages that belong together."""
 
     def tap(self, direction: Direction, octets: Buffer) -> None:
         """Record `octets`: the one call a transport makes for each direction."""
@@ -80,9 +90,62 @@ class Channel:
             self.trace._keep(self, "note", text.encode("utf-8", "replace"))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Message(Summarised):
+    """One message of a trace, read: ``wire[3]`` shows its fields, their place in the standard, and its octets."""
+
+    number: int
+    event: WireEvent
+    at_ms: float
+    """Since the first message of the trace."""
+    reading: Reading
+
+    @property
+    def octets(self) -> tuple[str, ...]:
+        """Its first 256 octets, line by line; those that may name a patient are masked as everywhere."""
+        masked = not self.event.channel.fictional and options.phi != "show"
+        private = self.reading.private if masked else ()
+        return tuple(octet_lines(self.event.octets[:SHOWN_OCTETS], private)) if self.event.direction != "note" else ()
+
+    def rows(self) -> Iterator[tuple[int, Field, str]]:
+        """Its fields with how deep they are nested, and the value as it may be shown."""
+        fictional = self.event.channel.fictional
+
+        def below(fields: tuple[Field, ...], depth: int) -> Iterator[tuple[int, Field, str]]:
+            for one in fields:
+                yield depth, one, one.shown(fictional=fictional)
+                yield from below(one.children, depth + 1)
+
+        return below(self.reading.fields, 0)
+
+    def _summary_(self) -> Summary:
+        event, reading = self.event, self.reading
+        facts = (
+            ("who", " → ".join(event.parties)),
+            ("when", f"{self.at_ms:.1f} ms"),
+            ("says", reading.sentence or reading.text),
+            ("octets", str(event.size)),
+            ("our state", reading.state),
+        )
+        rows = tuple(
+            ("  " * depth + one.name, value, one.meaning, one.place, one.section) for depth, one, value in self.rows()
+        )
+        left_out = event.size - min(len(event.octets), SHOWN_OCTETS)
+        notes = (f"{left_out} more octets are not shown",) if left_out > 0 and event.direction != "note" else ()
+        columns = ("field", "value", "meaning", "octets", "standard") if rows else ()
+        known = tuple((name, value) for name, value in facts if value)
+        title = f"{self.number}: {reading.text}"
+        return Summary(title, known, columns, rows, block=self.octets, notes=notes)
+
+
 @dataclass(eq=False, repr=False)
 class Trace(Summarised):
-    """A bounded record of what crossed the wire. Reading it decodes it."""
+    """A bounded record of what crossed the wire. Reading it decodes it.
+
+    Shown in a notebook it is a ladder: who said what to whom, each line opens to its fields and octets.
+    ``wire[3]`` shows one message whole, ``wire.explain()`` says it in sentences, ``wire.compare(other)`` lays two side
+    by side, ``wire.mermaid()`` draws it for a Markdown cell.
+    """
 
     max_events: int = MAX_EVENTS
     cap_octets: int = CAP_OCTETS
@@ -120,21 +183,93 @@ class Trace(Summarised):
         """How often each kind of message crossed: the dissected text up to the first colon."""
         return Counter(e.text.split(":", 1)[0] for e in self if e.direction != "note")
 
-    def _summary_(self) -> Summary:
+    def read(self) -> Iterator[Message]:
+        """Read message by message, each conversation from its start."""
         events = list(self)
-        start = events[0].at_ns if events else 0
+        readers: dict[object, Reader] = {}
+        for number, event in enumerate(events):
+            channel = event.channel
+            if event.direction == "note" or channel.reader is None:
+                reading = Reading(event.text)
+            else:
+                reader = readers.setdefault(channel.conversation, channel.reader())
+                reading = reader(event.direction, event.octets)
+            yield Message(number, event, (event.at_ns - events[0].at_ns) / 1e6, reading)
+
+    def __getitem__(self, number: int) -> Message:
+        """Show one message whole."""
+        return list(self.read())[number]
+
+    def explain(self) -> Explanation:
+        """Say in sentences what happened."""
+        return Explanation(tuple(self.read()))
+
+    def compare(self, other: Trace) -> Any:
+        """Lay two traces side by side, message kinds that they share on one line."""
+        return above("compare")(self, other)
+
+    def mermaid(self) -> str:
+        """Draw it as a sequence diagram: text for a Markdown cell, between three backquotes and ``mermaid``."""
+        text: str = above("mermaid")(self)
+        return text
+
+    def _summary_(self) -> Summary:
+        shown = list(islice(self.read(), SHOWN_MESSAGES))
         rows = tuple(
             (
-                f"{(e.at_ns - start) / 1e6:.1f}",
-                f"{e.parties[0]} → {e.parties[1]}" if e.direction != "note" else "plan",
-                e.text,
-                str(e.size) if e.direction != "note" else "",
+                str(m.number),
+                f"{m.at_ms:.1f}",
+                f"{m.event.parties[0]} → {m.event.parties[1]}" if m.event.direction != "note" else "plan",
+                m.reading.text,
+                str(m.event.size) if m.event.direction != "note" else "",
+                m.reading.state.partition(" ")[0],
             )
-            for e in events[:50]
+            for m in shown
         )
-        facts = (("events", str(len(events))), ("octets", str(self.octets)))
+        facts = (("messages", str(len(self))), ("octets", str(self.octets)))
         notes = (f"{self.dropped} older events fell out of the ring",) if self.dropped else ()
-        return Summary("Trace", facts, ("ms", "who", "what", "octets"), rows, max(0, len(events) - 50), notes=notes)
+        columns = ("n", "ms", "who", "what", "octets", "state")
+        return Summary("Trace", facts, columns, rows, max(0, len(self) - len(shown)), notes=notes)
+
+    def _repr_html_(self) -> str:
+        html: str = above("ladder")(self)
+        return html
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Summarised):
+    """What happened, in sentences. ``str()`` of it is plain text."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One for each message that says something new; runs of the same are counted."""
+        result: list[str] = []
+        times = 1
+        for text in (
+            m.reading.sentence or (m.reading.text if m.event.direction == "note" else "") for m in self.messages
+        ):
+            if not text:
+                continue
+            if result and result[-1] == text:
+                times += 1
+                continue
+            if times > 1:
+                result[-1] += f" ({times} times)"
+            times = 1
+            result.append(text)
+        if times > 1:
+            result[-1] += f" ({times} times)"
+        return tuple(result)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{n}. {sentence}" for n, sentence in enumerate(self.sentences, 1))
+
+    def _summary_(self) -> Summary:
+        sentences = self.sentences
+        rows = tuple((str(n), text) for n, text in enumerate(sentences[:SHOWN_MESSAGES], 1))
+        return Summary("What happened", (), ("", "in words"), rows, max(0, len(sentences) - SHOWN_MESSAGES))
 
 
 _current: ContextVar[Trace | None] = ContextVar("dicomlab_trace", default=None)
@@ -159,6 +294,14 @@ def current() -> Trace | None:
     return _current.get()
 
 
-def open_channel(protocol: str, us: str, peer: str, dissect: Dissect) -> Channel:
+def open_channel(
+    protocol: str,
+    us: str,
+    peer: str,
+    dissect: Dissect,
+    reader: Callable[[], Reader] | None = None,
+    *,
+    fictional: bool = False,
+) -> Channel:
     """Open a channel on the trace that is on now; inert if none is."""
-    return Channel(protocol, (us, peer), dissect, current())
+    return Channel(protocol, (us, peer), dissect, current(), reader, fictional)

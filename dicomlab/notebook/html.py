@@ -6,6 +6,7 @@ same output serves light and dark and reads well where a front end strips every 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
@@ -17,7 +18,7 @@ _CELL = 160
 
 
 class Markup(str):
-    """Text that is HTML already. Only :func:`el` makes it."""
+    """Text that is HTML already. Only this room makes it."""
 
     __slots__ = ()
 
@@ -30,10 +31,13 @@ def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
     return Markup(f"<{tag}{words}>{inner}</{tag}>")
 
 
-@lru_cache(maxsize=1)
-def _style() -> Markup:
-    css = files("dicomlab.notebook").joinpath("static", "summary.css").read_text(encoding="utf-8")
-    return Markup(f"<style>{css}</style>")
+@lru_cache(maxsize=8)
+def style(*names: str) -> Markup:
+    """Style sheets of this room, the common one first."""
+    static = files("dicomlab.notebook").joinpath("static")
+    return Markup(
+        "".join(f"<style>{static.joinpath(f'{one}.css').read_text('utf-8')}</style>" for one in ("summary", *names))
+    )
 
 
 def render(summary: Summary) -> str:
@@ -61,5 +65,12 @@ def _render(summary: Summary, rows: list[tuple[str, ...]]) -> str:
         parts.append(el("div", f"… {hidden:,} more rows", cls="dl-more"))
     if summary.hidden_columns:
         parts.append(el("div", f"… {summary.hidden_columns} more columns; to_dataframe() has them all", cls="dl-more"))
+    if summary.block:
+        parts.append(preformatted(summary.block))
     parts += [el("div", f"⚠ {note}", cls="dl-note") for note in summary.notes]
-    return el("div", _style(), *parts, cls="dl")
+    return el("div", style(), *parts, cls="dl")
+
+
+def preformatted(lines: Iterable[str]) -> Markup:
+    """Lines whose spaces count."""
+    return el("pre", Markup("\n".join(escape(visible(line), quote=True) for line in lines)))

@@ -34,6 +34,7 @@ from dicomlab.model.progress import Control
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Channel, open_channel
 from dicomlab.web.dissect import dissect
+from dicomlab.web.fields import HttpReader
 from dicomlab.web.media_types import MediaType, parse_content_type
 
 CHUNK_OCTETS = 1 << 18
@@ -209,7 +210,7 @@ class Conversation:
     def __init__(self, site: Site, control: Control | None = None) -> None:
         self.site = site
         self.control = control or Control()
-        self.channel: Channel = open_channel("HTTP", "dicomlab", site.url, dissect)
+        self.channel: Channel = open_channel("HTTP", "dicomlab", site.url, dissect, HttpReader)
         self._sockets: list[socket.socket] = []
         self._session = requests.Session()
         self._session.verify = site.verify_tls

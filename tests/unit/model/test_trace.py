@@ -107,10 +107,10 @@ def test_repr_shows_who_what_when() -> None:
     channel.note("done\x1b[0m")
     text = repr(wire)
     lines = text.splitlines()
-    assert lines[:3] == ["Trace", "  events  3", "  octets  2"]
-    assert lines[-3].split() == ["0.0", "LAB1", "→", "PACS", "MESSAGE-01:", "1", "octets", "1"]
-    assert lines[-2].split() == ["1.5", "PACS", "→", "LAB1", "MESSAGE-02:", "1", "octets", "1"]
-    assert lines[-1].split() == ["3.0", "plan", "done\\x1b[0m"]
+    assert lines[:3] == ["Trace", "  messages  3", "  octets    2"]
+    assert lines[-3].split() == ["0", "0.0", "LAB1", "→", "PACS", "MESSAGE-01:", "1", "octets", "1"]
+    assert lines[-2].split() == ["1", "1.5", "PACS", "→", "LAB1", "MESSAGE-02:", "1", "octets", "1"]
+    assert lines[-1].split() == ["2", "3.0", "plan", "done\\x1b[0m"]
 
 
 def test_repr_is_bounded_and_decodes_no_more_than_it_shows() -> None:

@@ -37,9 +37,9 @@ def parsed(html: str) -> _Tags:
 
 @given(st.text(max_size=80) | st.just(HOSTILE))
 def test_no_value_becomes_markup(value: str) -> None:
-    summary = Summary(value, ((value, value),), (value,), ((value,),), 3, 2, (value,))
+    summary = Summary(value, ((value, value),), (value,), ((value,),), 3, 2, (value,), (value,))
     tags = parsed(render(summary))
-    assert tags.tags <= {"div", "style", "table", "thead", "tbody", "tr", "th", "td"}
+    assert tags.tags <= {"div", "style", "table", "thead", "tbody", "tr", "th", "td", "pre"}
     assert tags.attributes <= {"class", "scope"}
 
 

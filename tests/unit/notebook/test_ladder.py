@@ -1,0 +1,147 @@
+"""The ladder: who said what to whom, bounded, escaped, masked; and two of them side by side."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dicomlab
+from dicomlab.model.reading import Field, Reading
+from dicomlab.model.trace import Channel, Trace
+from dicomlab.notebook.html import MAX_OCTETS
+from dicomlab.notebook.ladder import ladder, mermaid, parties_of
+
+from .test_html import HOSTILE, parsed
+
+
+class Speaks:
+    """A reader of a protocol in which each message is its own text, and all of it names a patient."""
+
+    def __call__(self, direction: str, octets: bytes) -> Reading:
+        text = octets.decode("utf-8", "replace")
+        fields = (
+            Field(text, text, text, text, 0, len(octets), (Field("inner", text, "", "", 0, 1),), identifying=True),
+        )
+        return Reading(
+            f"SAYS: {len(octets)}", fields, "Sta6 ready", f"It says {len(octets)} octets.", ((0, len(octets)),)
+        )
+
+
+def conversation(trace: Trace, us: str = "LAB1", peer: str = "PACS", *, fictional: bool = False) -> Channel:
+    return Channel("test", (us, peer), lambda octets: octets.decode(), trace, Speaks, fictional)
+
+
+def test_a_ladder_has_a_lifeline_for_each_party_and_each_message_once() -> None:
+    wire = Trace()
+    one, other = conversation(wire), conversation(wire, "STORE", "PACS")
+    one.tap("sent", b"move")
+    other.tap("received", b"store")
+    one.tap("received", b"done")
+    one.note("a plan")
+    html = ladder(wire)
+    assert parties_of(wire) == ["LAB1", "PACS", "STORE"]
+    assert [html.count(f">{name}</th>") for name in ("LAB1", "PACS", "STORE")] == [1, 1, 1]
+    assert html.count("SAYS: 4 →") == 1
+    assert html.count("← SAYS: 4") == 1
+    assert "plan: a plan" in html
+    assert "Sta6" in html
+
+
+@pytest.mark.parametrize("fictional", [False, True])
+def test_patients_are_masked_unless_they_are_made_up(fictional: bool) -> None:
+    wire = Trace()
+    conversation(wire, fictional=fictional).tap("sent", b"Doe^Jane")
+    [message] = wire.read()
+    values = [value for _, _, value in message.rows()]
+    lines = " ".join(message.octets)
+    assert ("Doe^Jane" in values[0]) is fictional
+    assert ("44 6f 65" in lines) is fictional
+    assert ("Doe" in lines) is fictional
+
+
+def test_options_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomlab.options, "phi", "show")
+    wire = Trace()
+    conversation(wire).tap("sent", b"Doe^Jane")
+    assert "Doe^Jane" in repr(wire[0])
+    assert "Doe^Jane" in wire[0]._repr_html_()
+
+
+@given(st.text(max_size=60) | st.just(HOSTILE))
+def test_nothing_that_crossed_becomes_markup(text: str) -> None:
+    wire = Trace()
+    channel = conversation(wire, text, HOSTILE, fictional=True)
+    channel.tap("sent", text.encode("utf-8", "replace"))
+    channel.note(text)
+    tags = parsed(ladder(wire))
+    allowed = {"div", "span", "style", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre"}
+    assert tags.tags <= allowed
+    assert tags.attributes <= {"class", "scope", "colspan", "title", "style"}
+    assert parsed(wire[0]._repr_html_()).tags <= allowed
+
+
+def test_it_is_bounded_and_says_what_is_left_out() -> None:
+    wire = Trace()
+    channel = conversation(wire, "x" * 300, fictional=True)
+    for _ in range(3000):
+        channel.tap("sent", b"<y>" * 900)
+    html = ladder(wire)
+    assert len(html.encode()) <= MAX_OCTETS
+    assert re.search(r"… [\d,]+ more messages", html)
+    assert "wire[n] shows one message whole" in html
+
+
+def test_an_empty_trace_is_no_error() -> None:
+    assert "0 messages" in ladder(Trace())
+    assert mermaid(Trace()) == "sequenceDiagram"
+    assert repr(Trace().explain())
+
+
+def test_sentences_count_what_repeats() -> None:
+    wire = Trace()
+    channel = conversation(wire)
+    for octets in (b"ab", b"cd", b"ef", b"xyz"):
+        channel.tap("sent", octets)
+    assert wire.explain().sentences == ("It says 2 octets. (3 times)", "It says 3 octets.")
+    assert str(wire.explain()).startswith("1. It says")
+
+
+def test_two_traces_side_by_side_share_lines_by_kind() -> None:
+    left, right = Trace(), Trace()
+    for wire, texts in ((left, ["ask: 1", "more: 2", "end: 3"]), (right, ["ask: 9", "end: 8", "extra: 7"])):
+        channel = Channel("test", ("a", "b"), lambda octets: octets.decode(), wire)
+        for text in texts:
+            channel.tap("sent", text.encode())
+    comparison = left.compare(right)
+    assert comparison.pairs() == [
+        ("→ ask: 1", "→ ask: 9"),
+        ("→ more: 2", ""),
+        ("→ end: 3", "→ end: 8"),
+        ("", "→ extra: 7"),
+    ]
+    assert "3 messages" in repr(comparison)
+    assert "more: 2" in comparison._repr_html_()
+
+
+@given(st.text(max_size=60))
+def test_mermaid_takes_all_of_it_for_text(text: str) -> None:
+    wire = Trace()
+    channel = Channel("test", (text, "end"), lambda octets: octets.decode(), wire)
+    channel.tap("sent", text.encode("utf-8", "replace"))
+    lines = mermaid(wire).splitlines()
+    assert lines[0] == "sequenceDiagram"
+    assert all(re.match(r"    (participant p\d as |p\d->>p\d: )[^;#%<>{}\[\]\"'`\n]+$", line) for line in lines[1:])
+    assert not any(re.search(r"\bend\b", line) for line in lines)
+
+
+def test_a_real_query_opens_to_its_fields() -> None:
+    with dicomlab.Archive() as archive, dicomlab.trace() as wire:
+        archive.node.find("study", PatientID="SYN*")
+    html = wire._repr_html_()
+    assert "Called-AE-title" in html
+    assert "(0000,0100) CommandField" in html
+    assert len(html.encode()) <= MAX_OCTETS
+    assert wire.explain().sentences[-1] == "The other side agrees; the connection may close."
