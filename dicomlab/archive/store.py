@@ -7,17 +7,16 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from dicomlab.archive.index import INDEXED, Entry, Index
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.media.header import read_row
 from dicomlab.model.columns import LEVELS, UNIQUE_KEY, Column, Level
-from dicomlab.model.matching import COMPUTED, answers, order, rows_at_level
+from dicomlab.model.matching import COMPUTED, Row, answers, order, rows_at_level
 from dicomlab.model.protocols import Arrival, Held, Octets
 from dicomlab.model.query import Query
 from dicomlab.model.report import Outcome
@@ -32,9 +31,6 @@ from dicomlab.part10.files import (
 )
 from dicomlab.part10.meta import DEFLATED_LE
 from dicomlab.part10.walk import elements
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _log = logging.getLogger(__name__)
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -152,15 +148,15 @@ class Store:
         entries.sort(key=lambda entry: order(entry.header))
         return [entry.held for entry in entries]
 
-    def search(self, query: Query) -> Iterator[Dataset]:
-        """Give the matches of a query, in the order that all paths share."""
+    def search(self, query: Query) -> Iterator[Row]:
+        """Give the matches of a query as raw values, in the order that all paths share."""
         entries = self.index.select(_narrowed(query))
         beyond = [c for c in query.columns if c not in INDEXED and c.name not in COMPUTED]
         for row in rows_at_level(query.level, [self._row(entry, beyond) for entry in entries]):
             if answers(query.keys, row):
-                yield _dataset(query.columns, row)
+                yield row
 
-    def _row(self, entry: Entry, beyond: Sequence[Column]) -> Mapping[str, Sequence[object]]:
+    def _row(self, entry: Entry, beyond: Sequence[Column]) -> Row:
         if not beyond:
             return entry.header
         path = entry.held.path
@@ -210,47 +206,6 @@ def _entry(parcel: Parcel, path: Path, sha256: str) -> Entry:
     syntax = meta.transfer_syntax_uid
     held = Held(path, study, series, instance, sop_class, syntax, meta.length, path.stat().st_size)
     return Entry(held, patient, sha256, {name: list(raws) for name, raws in header.items()})
-
-
-def _dataset(columns: Sequence[Column], row: Mapping[str, Sequence[object]]) -> Dataset:
-    """The answer to a query: its columns, those that have a value."""
-    from pydicom import Dataset
-
-    answer = Dataset()
-    for column in columns:
-        raws = row.get(column.name, ())
-        if not raws:
-            continue
-        items = [answer]
-        for tag in column.path[:-1]:
-            items = _items(items[0], tag, len(raws))
-        if len(column.path) == 1:
-            _set(answer, column, list(raws))
-        else:
-            for item, raw in zip(items, raws, strict=False):
-                _set(item, column, [raw])
-    return answer
-
-
-def _items(parent: Dataset, tag: int, count: int) -> list[Dataset]:
-    from pydicom import DataElement, Dataset, Sequence
-
-    if tag not in parent:
-        parent.add(DataElement(tag, "SQ", Sequence([])))
-    sequence: list[Dataset] = parent[tag].value
-    while len(sequence) < count:
-        sequence.append(Dataset())
-    return sequence
-
-
-def _set(item: Dataset, column: Column, raws: list[object]) -> None:
-    from pydicom import DataElement, config
-
-    value: Any = ["" if raw is None else raw for raw in raws] if len(raws) > 1 else raws[0]
-    try:
-        item.add(DataElement(column.path[-1], column.vr, value, validation_mode=config.IGNORE))
-    except (ValueError, TypeError, OverflowError, AttributeError):
-        return  # no such value can stand in an Identifier; the column is NA for whoever asks
 
 
 class StoreSink:

@@ -178,13 +178,40 @@ def tree_of(dataset: Dataset, tags: Iterable[int] | None = None, depth: int = 0)
     return tree
 
 
+def tree_of_row(columns: Iterable[Column], row: Mapping[str, Sequence[object]]) -> Tree:
+    """Build the answer to a query: its columns, those that the row has a value for.
+
+    A path through sequences gives as many items of the first one as there are values.
+
+    Source
+    ------
+    PS3.4 §C.4.1.1.3.2.
+    """
+    tree: Tree = {}
+    for column in columns:
+        raws = row.get(column.name, ())
+        if not raws:
+            continue
+        if len(column.path) == 1:
+            tree[column.tag] = (column.vr, _plain(column.vr, ["" if raw is None else raw for raw in raws]))
+            continue
+        items = tree.setdefault(column.tag, ("SQ", []))[1]
+        items += [{} for _ in range(len(raws) - len(items))]
+        for item, raw in zip(items, raws, strict=False):
+            place = item
+            for tag in column.path[1:-1]:
+                place = place.setdefault(tag, ("SQ", [{}]))[1][0]
+            place[column.path[-1]] = (column.vr, [] if raw is None else _plain(column.vr, [raw]))
+    return tree
+
+
 def _plain(vr: str, values: list[Any]) -> list[Any]:
     """Values as they can be encoded; a number that is none, or has no room in its VR, makes the attribute empty."""
     if vr not in _NUMBERS and vr != "AT":
         return [str(value) for value in values]
     try:
         if vr == "AT":
-            return [int(value) for value in values]
+            return [int(value, 16) if isinstance(value, str) else int(value) for value in values]
         numbers = [float(value) if vr in ("FL", "FD") else int(value) for value in values]
         Struct(f"<{len(numbers)}{_NUMBERS[vr]}").pack(*numbers)
     except (ValueError, TypeError, OverflowError, error):

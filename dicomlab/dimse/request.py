@@ -17,10 +17,12 @@ from dicomlab.dimse.identifier import (
     RETRIEVE_AE_TITLE,
     Tree,
     keys_of,
+    tree_of_row,
 )
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.columns import LEVELS, UNIQUE_KEY, Column, Level, column
+from dicomlab.model.matching import Row
 from dicomlab.model.query import Query
 
 DOES_NOT_MATCH = 0xA900
@@ -37,13 +39,14 @@ class FindRequest:
     asked: tuple[Column, ...]
     ignored: bool
 
-    def answer(self, values: Tree, ae_title: str) -> Tree:
+    def answer(self, row: Row, ae_title: str) -> Tree:
         """The Identifier of one pending response: every key that was asked, empty where there is no value.
 
         Source
         ------
         PS3.4 §C.4.1.1.3.2.
         """
+        values = tree_of_row(self.asked, row)
         answer: Tree = {
             QUERY_RETRIEVE_LEVEL: ("CS", [LEVEL_WORDS[self.query.level]]),
             RETRIEVE_AE_TITLE: ("AE", [ae_title]),

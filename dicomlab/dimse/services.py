@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context, Message
-from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_tree, tree_of
+from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_tree
 from dicomlab.dimse.listener import Listener
 from dicomlab.dimse.negotiation import Peer
 from dicomlab.dimse.request import RetrieveRequest, read_find, read_retrieve
@@ -214,12 +214,11 @@ class _Provider:
         try:
             request = read_find(octets, context.transfer_syntax, root)
             pending = tables.PENDING[request.ignored]
-            tags = tuple(dict.fromkeys(one.tag for one in request.asked))
             for match in self._holdings.search(request.query):
                 if association.waiting() and _cancelled(association):
                     association.send(context, command.response(tables.CANCEL))
                     return
-                answer = encode_tree(request.answer(tree_of(match, tags), self._ae_title), context.transfer_syntax)
+                answer = encode_tree(request.answer(match, self._ae_title), context.transfer_syntax)
                 association.send(context, command.response(pending, data=True), answer)
         except ServiceError as error:
             status = error.status or _CANNOT_PROCESS

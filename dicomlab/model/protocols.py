@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dicomlab.model.columns import Level
+from dicomlab.model.matching import Row
 from dicomlab.model.progress import Control
 from dicomlab.model.query import Query
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
-
     from dicomlab.model.cohort import Cohort
     from dicomlab.model.report import Outcome
 
@@ -96,8 +95,11 @@ class Held:
 class Holdings(Protocol):
     """What both doors of an archive (SCP and origin server) stand on."""
 
-    def search(self, query: Query) -> Iterator[Dataset]:
-        """The matches, each with the columns of the query that it has a value for; in a stable order."""
+    def search(self, query: Query) -> Iterator[Row]:
+        """The matches as raw values by column name, absent or without values where there are none; in a stable order.
+
+        A row may hold more than the columns of the query. A path through sequences has one value for each item.
+        """
 
     def select(self, level: Level, uids: Sequence[str]) -> list[Held]:
         """The stored instances below those unique keys, in a stable order."""

@@ -60,6 +60,41 @@ def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None) -> dict[str, Any]
     return _object(dataset, bulk_uri, ())
 
 
+def row_to_json(columns: Sequence[Column], row: Mapping[str, Sequence[object]]) -> dict[str, Any]:
+    """Write the raw values of one match as an object of the DICOM JSON Model: those columns that it has a value for.
+
+    A path through sequences gives as many items of the first one as there are values.
+
+    Source
+    ------
+    PS3.18 §F.2, §10.6.3.3 (search response).
+    """
+    found: dict[str, Any] = {}
+    for column in columns:
+        raws = row.get(column.name, ())
+        if not raws:
+            continue
+        if len(column.path) == 1:
+            found[f"{column.tag:08X}"] = _attribute(column.vr, raws)
+            continue
+        items = found.setdefault(f"{column.tag:08X}", {"vr": "SQ", "Value": []})["Value"]
+        items += [{} for _ in range(len(raws) - len(items))]
+        for item, raw in zip(items, raws, strict=False):
+            place = item
+            for tag in column.path[1:-1]:
+                place = place.setdefault(f"{tag:08X}", {"vr": "SQ", "Value": [{}]})["Value"][0]
+            place[f"{column.path[-1]:08X}"] = _attribute(column.vr, (raw,))
+    return found
+
+
+def _attribute(vr: str, raws: Sequence[object]) -> dict[str, Any]:
+    values = [_json_value(one, vr) for one in raws]
+    if vr in _NUMBERS:  # a number that is none, or that JSON has no way to write, makes the attribute empty
+        ok = all(isinstance(one, int | float) and math.isfinite(one) for one in values)
+        values = values if ok else []
+    return {"vr": vr, "Value": values} if any(one is not None for one in values) else {"vr": vr}
+
+
 def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...]) -> dict[str, Any]:
     encodings = _encodings(dataset)
     found: dict[str, Any] = {}

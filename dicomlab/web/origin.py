@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError, Unreachable
 from dicomlab.model.protocols import Held, Holdings
-from dicomlab.web.json_model import to_json
+from dicomlab.web.json_model import row_to_json
 from dicomlab.web.media_types import (
     DICOM,
     DICOM_JSON,
@@ -142,7 +142,7 @@ class _Origin:
                 '299 dicomlab "The fuzzymatching parameter is not supported. Only literal matching has been performed."'
             )
         headers = {"Warning": ", ".join(warnings)} if warnings else {}
-        rows = [_row(to_json(dataset), resource, base) for dataset in found[:most]]
+        rows = [_row(row_to_json(search.query.columns, match), resource, base) for match in found[:most]]
         return _json(rows, 200, headers) if rows else Response(status_code=204, headers=headers)
 
     # --- retrieve ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pydicom.filewriter import dcmwrite
 
 from dicomlab.errors import ServiceError
 from dicomlab.model.columns import UNIQUE_KEY
-from dicomlab.model.matching import answers, rows_at_level
+from dicomlab.model.matching import Row, answers, rows_at_level
 from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.query import Query
 from dicomlab.part10.files import FileWriter, read_file_meta
@@ -48,7 +48,7 @@ class FolderHoldings:
 
     # --- Holdings
 
-    def search(self, query: Query) -> Iterator[Dataset]:
+    def search(self, query: Query) -> Iterator[Row]:
         rows = []
         for path in self.files():
             dataset = dcmread(path, stop_before_pixels=True)
@@ -60,12 +60,7 @@ class FolderHoldings:
             rows.append(row)
         for row in rows_at_level(query.level, rows):
             if answers(query.keys, row):
-                answer = Dataset()
-                for column in query.columns:
-                    values = [v for v in row.get(column.name, ()) if v != ""]
-                    if values:
-                        setattr(answer, column.name, list(values) if column.vm != "1" else values[0])
-                yield answer
+                yield row
 
     def select(self, level: str, uids: Sequence[str]) -> list[Held]:
         found = []

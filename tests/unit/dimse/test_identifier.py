@@ -21,6 +21,7 @@ from dicomlab.dimse.identifier import (
     keys_of,
     read_row,
     tree_of,
+    tree_of_row,
 )
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 from dicomlab.model.columns import column, columns
@@ -224,3 +225,31 @@ def test_no_mutation_fails_in_another_way(at: int, value: int, undefined: bool) 
 @given(st.binary(max_size=60), st.sampled_from(["ascii", "latin_1", "UTF8", "iso2022_jp", "euc_kr", "GB18030"]))
 def test_text_never_fails(octets: bytes, encoding: str) -> None:
     assert isinstance(decode_text(octets, (encoding,)), str)
+
+
+def test_a_raw_row_becomes_an_answer_that_reads_back() -> None:
+    asked = columns(
+        ["Modality", "Rows", "SliceThickness", "ModalitiesInStudy", "RequestAttributesSequence.ScheduledProcedureStepID",
+         "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue", "AccessionNumber", "FrameIncrementPointer"]
+    )  # fmt: skip
+    row: dict[str, list[object]] = {
+        "Modality": ["CT"],
+        "Rows": ["no number"],
+        "SliceThickness": ["thick"],
+        "ModalitiesInStudy": ["CT", None],
+        "RequestAttributesSequence.ScheduledProcedureStepID": ["S1", None],
+        "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": ["C1", "C2", "C3"],
+        "FrameIncrementPointer": ["00181063"],
+        "Beyond": ["x"],
+    }
+    for syntax in (IMPLICIT, EXPLICIT):
+        read_back = read_row(encode_tree(tree_of_row(asked, row), syntax), syntax, asked)
+        assert read_back == {
+            "Modality": ["CT"],
+            "Rows": [],
+            "SliceThickness": ["thick"],
+            "ModalitiesInStudy": ["CT", ""],
+            "RequestAttributesSequence.ScheduledProcedureStepID": ["S1", None, None],
+            "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": ["C1", "C2", "C3"],
+            "FrameIncrementPointer": ["00181063"],
+        }

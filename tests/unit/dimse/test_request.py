@@ -51,7 +51,7 @@ def test_a_search_becomes_a_query() -> None:
 def test_an_answer_shows_every_key_that_was_asked() -> None:
     more: Tree = {NAME: ("PN", []), 0x00400275: ("SQ", [{0x00400009: ("SH", [])}])}
     request = read_find(identifier("SERIES", more, study="1.2", series=""), LE, "study")
-    assert request.answer({SERIES: ("UI", ["1.2.3"]), 0x00080060: ("CS", ["CT"])}, "PACS") == {
+    assert request.answer({"SeriesInstanceUID": ("1.2.3",), "Modality": ("CT",)}, "PACS") == {
         LEVEL: ("CS", ["SERIES"]), 0x00080054: ("AE", ["PACS"]), NAME: ("PN", []), STUDY: ("UI", []),
         SERIES: ("UI", ["1.2.3"]), 0x00400275: ("SQ", []),
     }  # fmt: skip

@@ -16,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
-from dicomlab.web.json_model import decode, decode_text, rows, to_json, values_at
+from dicomlab.web.json_model import decode, decode_text, row_to_json, rows, to_json, values_at
 
 
 def reread(dataset: Dataset, syntax: str = "1.2.840.10008.1.2.1") -> Dataset:
@@ -210,3 +210,35 @@ def test_decode_takes_infinity() -> None:
 
 def test_values_at_nothing() -> None:
     assert values_at({}, (0x00100010,)) == []
+
+
+def test_a_raw_row_becomes_an_answer_that_reads_back() -> None:
+    asked = columns(
+        ["PatientName", "Rows", "SliceThickness", "InstanceNumber", "ModalitiesInStudy", "FrameIncrementPointer",
+         "RequestAttributesSequence.ScheduledProcedureStepID", "AccessionNumber", "RealWorldValueSlope",
+         "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue"]
+    )  # fmt: skip
+    row: dict[str, list[object]] = {
+        "PatientName": ["Yamada^Tarou=山田^太郎"],
+        "Rows": ["no number"],
+        "SliceThickness": ["2.5"],
+        "InstanceNumber": ["seven"],
+        "ModalitiesInStudy": ["CT", None],
+        "FrameIncrementPointer": ["00181063"],
+        "RealWorldValueSlope": [float("inf")],
+        "RequestAttributesSequence.ScheduledProcedureStepID": ["S1", None],
+        "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": ["C1", "C2", "C3"],
+        "Beyond": ["x"],
+    }
+    found = row_to_json(asked, row)
+    assert found["00100010"]["Value"] == [{"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"}]
+    assert found["00280010"] == {"vr": "US"}
+    assert found["00409225"] == {"vr": "FD"}
+    assert found["00180050"]["Value"] == [2.5]
+    assert found["00200013"]["Value"] == ["seven"]
+    assert "00080050" not in found
+    (back,) = rows(json.dumps([found], allow_nan=False).encode(), asked)
+    assert back["ModalitiesInStudy"] == ["CT", None]
+    assert back["FrameIncrementPointer"] == ["00181063"]
+    assert back["RequestAttributesSequence.ScheduledProcedureStepID"] == ["S1", None, None]
+    assert back["RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue"] == ["C1", "C2", "C3"]
