@@ -118,7 +118,8 @@ class Connection:
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
             us, peer = self.channel.parties
             self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
-        self.channel.tap("received", octets)
+        if self.channel.trace is not None:
+            self.channel.tap("received", pdu.without_secrets(octets))
         if self.step(RECEIVED[kind]) in PROVIDER_ABORTS:
             self.abort(provider_reason=2)
             raise RemoteProtocolError(
@@ -193,7 +194,7 @@ class Connection:
             at = 0
             while at < len(whole):  # one event for each PDU
                 end = at + pdu.HEADER_OCTETS + int.from_bytes(whole[at + 2 : at + 6], "big")
-                self.channel.tap("sent", whole[at:end])
+                self.channel.tap("sent", pdu.without_secrets(whole[at:end]))
                 at = end
         views = [memoryview(one) for one in buffers if len(one)]
         try:

@@ -8,7 +8,7 @@ PS3.8 §9.3.2, Annex D (user information), PS3.7 Annex D.3 (extended negotiation
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
 
@@ -32,6 +32,53 @@ class Extended(NamedTuple):
     information: bytes
 
 
+class CommonExtended(NamedTuple):
+    """SOP Class common extended negotiation: what a SOP Class that few know is a kind of (PS3.7 §D.3.3.6)."""
+
+    sop_class_uid: str
+    service_class_uid: str
+    general_sop_class_uids: tuple[str, ...] = ()
+
+
+IDENTITY_TYPES = {1: "user name", 2: "user name and passcode", 3: "Kerberos ticket", 4: "SAML assertion", 5: "JWT"}
+"""User identity types (PS3.7 Table D.3-14)."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity:
+    """Who the user is, as the requestor says (PS3.7 §D.3.3.7). Its repr holds no name and no secret.
+
+    Attributes
+    ----------
+    kind : int
+        1 user name, 2 user name and passcode, 3 Kerberos service ticket, 4 SAML assertion, 5 JSON Web Token.
+    primary : bytes
+        The user name (UTF-8), the ticket, the assertion or the token.
+    secondary : bytes
+        The passcode; empty but for kind 2.
+    wants_answer : bool
+        Whether the requestor asks the acceptor to say that it has seen this.
+    """
+
+    kind: int
+    primary: bytes
+    secondary: bytes = b""
+    wants_answer: bool = False
+
+    @property
+    def user(self) -> str:
+        """The user name of kinds 1 and 2, ``""`` for the others."""
+        return self.primary.decode("utf-8", "replace") if self.kind in (1, 2) else ""
+
+    @property
+    def passcode(self) -> str:
+        """The passcode of kind 2, ``""`` for the others."""
+        return self.secondary.decode("utf-8", "replace")
+
+    def __repr__(self) -> str:
+        return f"<Identity: {IDENTITY_TYPES.get(self.kind, f'type {self.kind}')}>"
+
+
 @dataclass(frozen=True, slots=True)
 class UserInformation:
     """What two ends tell each other about themselves (PS3.8 Annex D, PS3.7 Annex D.3)."""
@@ -44,8 +91,17 @@ class UserInformation:
     """Operations invoked and performed at a time; None where not negotiated, which is 1 and 1."""
     roles: tuple[Role, ...] = ()
     extended: tuple[Extended, ...] = ()
+    common: tuple[CommonExtended, ...] = ()
+    identity: Identity | None = None
+    """Who the user is; in a request only."""
+    identity_answer: bytes | None = field(default=None, repr=False)
+    """What the acceptor says to that: nothing for names, a ticket or an assertion of its own for the other kinds."""
     other: tuple[tuple[int, bytes], ...] = ()
-    """Items kept as they came, by type: user identity (58H, 59H) and those nobody knows."""
+    """Items that nobody knows, kept as they came, by type."""
+
+    def extended_for(self, sop_class_uid: str) -> bytes:
+        """The extended negotiation of one SOP Class, empty where there is none."""
+        return next((one.information for one in self.extended if one.sop_class_uid == sop_class_uid), b"")
 
 
 def item(kind: int, body: bytes) -> bytes:
@@ -62,12 +118,27 @@ def encode_user(user: UserInformation) -> bytes:
     if user.implementation_version_name:
         items.append(item(0x55, user.implementation_version_name.encode("ascii")))
     items += [item(0x56, _sized(e.sop_class_uid) + e.information) for e in user.extended]
+    items += [item(0x57, _common(one)) for one in user.common]
+    if user.identity is not None:
+        who = user.identity
+        items.append(item(0x58, bytes((who.kind, who.wants_answer)) + _counted(who.primary) + _counted(who.secondary)))
+    if user.identity_answer is not None:
+        items.append(item(0x59, _counted(user.identity_answer)))
     items += [item(kind, octets) for kind, octets in user.other]
     return b"".join(items)
 
 
+def _common(one: CommonExtended) -> bytes:
+    general = b"".join(map(_sized, one.general_sop_class_uids))
+    return _sized(one.sop_class_uid) + _sized(one.service_class_uid) + _counted(general)
+
+
 def _sized(uid: str) -> bytes:
-    return len(uid).to_bytes(2, "big") + uid.encode("ascii")
+    return _counted(uid.encode("ascii"))
+
+
+def _counted(octets: bytes) -> bytes:
+    return len(octets).to_bytes(2, "big") + octets
 
 
 def items(view: memoryview, at: int, base: int, section: str) -> Iterator[tuple[int, int, memoryview]]:
@@ -92,6 +163,9 @@ def decode_user(view: memoryview, base: int) -> UserInformation:
     max_pdu, names, asynchronous = 0, {0x52: "", 0x55: ""}, None
     roles: list[Role] = []
     extended: list[Extended] = []
+    common: list[CommonExtended] = []
+    identity: Identity | None = None
+    answer: bytes | None = None
     other: list[tuple[int, bytes]] = []
     for kind, at, body in items(view, 0, base, section):
         if kind in (0x51, 0x53):
@@ -112,9 +186,66 @@ def decode_user(view: memoryview, base: int) -> UserInformation:
                 roles.append(Role(uid, body[end] == 1, body[end + 1] == 1))
             else:
                 extended.append(Extended(uid, bytes(body[end:])))
+        elif kind == 0x57:
+            common.append(_read_common(body, at))
+        elif kind == 0x58:
+            primary, end = _counted_at(body, 2, at)
+            secondary, end = _counted_at(body, end, at)
+            identity = Identity(body[0], primary, secondary, body[1] == 1)
+        elif kind == 0x59:
+            answer, _ = _counted_at(body, 0, at)
         else:
             other.append((kind, bytes(body)))
-    return UserInformation(max_pdu, names[0x52], names[0x55], asynchronous, tuple(roles), tuple(extended), tuple(other))
+    return UserInformation(
+        max_pdu,
+        names[0x52],
+        names[0x55],
+        asynchronous,
+        tuple(roles),
+        tuple(extended),
+        tuple(common),
+        identity,
+        answer,
+        tuple(other),
+    )
+
+
+def _read_common(body: memoryview, at: int) -> CommonExtended:
+    uid, end = _counted_at(body, 0, at)
+    service, end = _counted_at(body, end, at)
+    general, _ = _counted_at(body, end, at)
+    view, place = memoryview(general), 0
+    uids: list[str] = []
+    while place < len(view):
+        one, place = _counted_at(view, place, at)
+        uids.append(uid_text(memoryview(one), at))
+    return CommonExtended(uid_text(memoryview(uid), at), uid_text(memoryview(service), at), tuple(uids))
+
+
+def _counted_at(body: memoryview, start: int, at: int) -> tuple[bytes, int]:
+    """A field with its length before it, and where it ends."""
+    first = start + 2
+    end = first + int.from_bytes(body[start:first], "big")
+    if first > len(body) or end > len(body):
+        raise RemoteProtocolError("a field is longer than its item", section="PS3.7 §D.3.3", offset=at + start)
+    return bytes(body[first:end]), end
+
+
+def secret_fields(view: memoryview) -> Iterator[tuple[int, int]]:
+    """Where in the body of the user information item secrets stand: passcodes, tickets, assertions, tokens.
+
+    Source
+    ------
+    PS3.7 §D.3.3.7.
+    """
+    for kind, at, body in items(view, 0, 0, "PS3.7 §D.3.3"):
+        if kind == 0x58:
+            _, end = _counted_at(body, 2, at)
+            start = end if body[0] == 2 else len(body) if body[0] == 1 else 2  # the length stays, the field goes
+            if start < len(body):
+                yield at + start + 2, at + len(body)
+        elif kind == 0x59:
+            yield at + 2, at + len(body)
 
 
 def ascii_text(octets: bytes) -> str:

@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
 
-from dicomlab.dimse.items import UserInformation, ascii_text, decode_user, encode_user, item, items, uid_text
+from dicomlab.dimse.items import (
+    UserInformation,
+    ascii_text,
+    decode_user,
+    encode_user,
+    item,
+    items,
+    secret_fields,
+    uid_text,
+)
 from dicomlab.errors import RemoteProtocolError
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -319,6 +328,28 @@ def decode(octets: Octets) -> PDU:
 def calling_title(octets: Octets) -> str:
     """The calling AE title of an A-ASSOCIATE-RQ, ``""`` if it is cut before that (PS3.8 §9.3.2)."""
     return ascii_text(bytes(octets[26:42]))
+
+
+def without_secrets(octets: Octets) -> Octets:
+    """One whole PDU as it may be kept: passcodes, tickets and tokens of a user identity become zeros.
+
+    Of an A-ASSOCIATE PDU that can't be read only the fixed fields stay.
+
+    Source
+    ------
+    PS3.7 §D.3.3.7, PS3.8 §9.3.2.
+    """
+    if not octets or octets[0] not in (ASSOCIATE_RQ, ASSOCIATE_AC):
+        return octets
+    kept = bytearray(octets)
+    start = HEADER_OCTETS + _ASSOCIATE.size
+    try:
+        for kind, at, body in items(memoryview(bytes(octets)), start, 0, "PS3.8 §9.3.2"):
+            for first, end in secret_fields(body) if kind == 0x50 else ():
+                kept[at + first : at + end] = bytes(end - first)
+    except (RemoteProtocolError, IndexError):
+        kept[start:] = bytes(max(0, len(kept) - start))
+    return kept
 
 
 def values(octets: Octets) -> Iterator[PDV]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomlab.dimse import pdu
-from dicomlab.dimse.items import Extended, Role, UserInformation
+from dicomlab.dimse.items import CommonExtended, Extended, Identity, Role, UserInformation
 from dicomlab.errors import RemoteProtocolError
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "ul"
@@ -22,7 +22,8 @@ USER = UserInformation(
     (1, 1),
     (Role(CT, scu=False, scp=True),),
     (Extended(CT, b"\2\0"),),
-    ((0x58, b"\1\0\0\4user\0\0"), (0x77, b"new")),
+    identity=Identity(1, b"user"),
+    other=((0x77, b"new"),),
 )
 VERIFICATION = pdu.ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
 READ = {
@@ -159,3 +160,40 @@ UIDS = st.from_regex(r"[0-2](\.[1-9][0-9]{0,5}){1,6}", fullmatch=True)
 def test_any_request_survives_the_wire(contexts: list[tuple[str, tuple[str, ...]]], max_pdu: int) -> None:
     request = pdu.AssociateRequest("PACS", "LAB 1", pdu.numbered(contexts), UserInformation(max_pdu, "1.2"))
     assert pdu.decode(pdu.encode(request)) == request
+
+
+SECRETS = [
+    (Identity(2, b"name", b"s3cret"), [b"s3cret"], b"name"),
+    (Identity(3, b"s3cret-ticket"), [b"s3cret-ticket"], b""),
+    (Identity(4, b"<s3cret/>"), [b"<s3cret/>"], b""),
+    (Identity(5, b"s3c.ret.jwt"), [b"s3c.ret.jwt"], b""),
+    (Identity(1, b"name"), [], b"name"),
+]
+
+
+@pytest.mark.parametrize(("who", "hidden", "shown"), SECRETS)
+def test_what_is_kept_of_a_pdu_holds_no_secret(who: Identity, hidden: list[bytes], shown: bytes) -> None:
+    user = UserInformation(0, "1.2.3", identity=who, common=(CommonExtended("1.2", "1.3"),))
+    whole = pdu.encode(pdu.AssociateRequest("PACS", "LAB1", (VERIFICATION,), user))
+    kept = bytes(pdu.without_secrets(whole))
+    assert len(kept) == len(whole)
+    for secret in hidden:
+        assert secret in whole
+        assert secret not in kept
+    assert shown in kept
+    read = pdu.decode(kept)
+    assert isinstance(read, pdu.AssociateRequest)
+    assert read.contexts == (VERIFICATION,)
+    assert "s3cret" not in repr(user) + repr(read) + repr(who)
+    for at in range(80, len(whole)):  # however it is cut
+        assert not any(secret in bytes(pdu.without_secrets(whole[:at])) for secret in hidden)
+
+
+def test_an_answer_to_an_identity_is_no_secret_kept_either() -> None:
+    user = UserInformation(0, "1.2.3", identity_answer=b"s3cret-of-the-server")
+    whole = pdu.encode(pdu.AssociateAccept("PACS", "LAB1", (), user))
+    assert b"s3cret" in whole
+    assert b"s3cret" not in bytes(pdu.without_secrets(whole))
+    assert "s3cret" not in repr(user)
+    data = pdu.data_header(1, 2, 4) + b"data"
+    assert pdu.without_secrets(data) is data
