@@ -60,6 +60,8 @@ class Association(Connection):
     ) -> None:
         super().__init__(sock, channel, endpoint=endpoint, requestor=requestor, timeout_s=timeout_s, max_pdu=max_pdu)
         self.contexts: Mapping[int, Context] = {}
+        self.proposed: tuple[pdu.ProposedContext, ...] = ()
+        self.answered: tuple[pdu.AnsweredContext, ...] = ()
         self.peer = UserInformation()
         self._values: Iterator[pdu.PDV] = iter(())
         self._unread: Context | None = None

@@ -116,7 +116,7 @@ class Peer:
             if isinstance(answer, pdu.AssociateReject):
                 association.close()
                 raise Refused(self._rejected(answer), endpoint=str(self.address))
-            association.peer = answer.user
+            association.peer, association.proposed, association.answered = answer.user, contexts, answer.contexts
             association.contexts = accepted(contexts, answer.contexts, answer.user.roles)
             if none_is_refused and not association.contexts:
                 association.release()

@@ -13,7 +13,10 @@ TEXT_CELL = 120
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Title, facts as (name, value), and the first rows of a table; all of it text, none of it trusted."""
+    """Title, facts as (name, value), and the first rows of a table; all of it text, none of it trusted.
+
+    ``letter`` holds lines that stand at the end as they are, to be copied whole.
+    """
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -24,6 +27,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     """Lines whose spaces count, such as octets."""
+    letter: tuple[str, ...] = ()
 
 
 def visible(text: str, limit: int = 200) -> str:
@@ -48,6 +52,8 @@ def as_text(summary: Summary) -> str:
     if summary.block:
         lines += ["", *(visible(line) for line in summary.block)]
     lines += [f"! {visible(note)}" for note in summary.notes]
+    if summary.letter:
+        lines += ["", *map(visible, summary.letter)]
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ def style(*names: str) -> Markup:
 
 
 def render(summary: Summary) -> str:
-    """Render title, facts, the first rows of the table and the notes; rows are left out to stay under 24 kB."""
+    """Render title, facts, the first rows of the table, notes and letter; rows are left out to stay under 24 kB."""
     rows = list(summary.rows)
     while True:
         html = _render(summary, rows)
@@ -68,6 +68,8 @@ def _render(summary: Summary, rows: list[tuple[str, ...]]) -> str:
     if summary.block:
         parts.append(preformatted(summary.block))
     parts += [el("div", f"⚠ {note}", cls="dl-note") for note in summary.notes]
+    if summary.letter:
+        parts.append(el("div", *(el("div", line or " ") for line in summary.letter), cls="dl-letter"))
     return el("div", style(), *parts, cls="dl")
 
 

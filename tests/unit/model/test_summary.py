@@ -68,8 +68,8 @@ def test_what_is_not_shown_is_counted() -> None:
 
 def test_no_part_can_forge_a_line() -> None:
     evil = "x\n! not complete\u202e\x1b[2J"
-    text = as_text(Summary(evil, ((evil, evil),), (evil,), ((evil,),), notes=(evil,)))
-    assert len(text.splitlines()) == 1 + 1 + 1 + 3 + 1  # title, fact, blank line, table of one row, note
+    text = as_text(Summary(evil, ((evil, evil),), (evil,), ((evil,),), notes=(evil,), letter=(evil,)))
+    assert len(text.splitlines()) == 1 + 1 + 1 + 3 + 1 + 2  # title, fact, blank line, table of one row, note, letter
     assert "\x1b" not in text
     assert "\u202e" not in text
 

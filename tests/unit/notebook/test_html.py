@@ -64,9 +64,9 @@ def test_it_is_bounded_and_says_what_is_left_out() -> None:
 
 
 def test_text_and_html_tell_the_same() -> None:
-    summary = Summary("Title", (("fact", "value"),), ("col",), (("cell",),), 7, 0, ("a note",))
+    summary = Summary("Title", (("fact", "value"),), ("col",), (("cell",),), 7, 0, ("a note",), ("Dear administrator",))
     told = " ".join(parsed(render(summary)).text)
-    for word in ("Title", "fact", "value", "col", "cell", "7", "a note"):
+    for word in ("Title", "fact", "value", "col", "cell", "7", "a note", "Dear administrator"):
         assert word in told
         assert word in as_text(summary)
 
