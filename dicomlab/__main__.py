@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--address", help="AET@host:port (default: DICOMLAB on a free loopback port)")
     serve.add_argument("--web-port", type=int, default=0, help="port of the origin server (default: a free one)")
     serve.add_argument("--demo", action="store_true", help="filled with samples")
-    command("doctor", _doctor, "what is installed here and what works")
+    doctor = command("doctor", _doctor, "what is installed here and works; or, of a peer: what it does, and why not")
+    doctor.add_argument("peer", nargs="?", help="AET@host:port, http(s)://host/dicom-web, or the name of a profile")
+    doctor.add_argument("keys", nargs="*", metavar="Keyword=value", help="the study to be tried with")
+    doctor.add_argument("--me", default="DICOMLAB", help="our AE title, or AET:port")
     scan = command("scan", _scan, "index a folder of DICOM files")
     scan.add_argument("folder", type=Path)
     scan.add_argument("--level", default="study", help="patient, study, series or instance (default: study)")
@@ -106,6 +109,17 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.peer is None:
+        return _installation()
+    if arguments.peer.startswith(("http://", "https://")):
+        found: object = dicomlab.WebEndpoint(arguments.peer).verify()
+    else:
+        found = dicomlab.Node(arguments.peer, me=arguments.me).doctor(_keys(arguments))
+    print(found)
+    return 0 if found else 1
+
+
+def _installation() -> int:
     print(f"dicomlab {dicomlab.__version__}, Python {sys.version.split()[0]} on {sys.platform}")
     missing = 0
     for requirement in metadata.requires("dicomlab") or []:
@@ -146,13 +160,17 @@ def _source(arguments: argparse.Namespace) -> Any:
 
 
 def _searched(arguments: argparse.Namespace) -> Any:
-    keys: dict[str, object] = {}
+    return _source(arguments).find(arguments.level, match=_keys(arguments), limit=arguments.limit)
+
+
+def _keys(arguments: argparse.Namespace) -> dict[str | int, object]:
+    keys: dict[str | int, object] = {}
     for given in arguments.keys:
         name, equals, value = given.partition("=")
         if not equals:
             raise UsageError(f"{given!r} is no key: write Keyword=value")
         keys[name] = value.split("|") if "|" in value else value or None
-    return _source(arguments).find(arguments.level, match=keys, limit=arguments.limit)
+    return keys
 
 
 def _find(arguments: argparse.Namespace) -> int:

@@ -7,16 +7,16 @@ PS3.8 §7 (association services), PS3.7 §9 (DIMSE-C).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dicomlab.dimse import tables
+from dicomlab.dimse.agreement import Agreement, Contexts, proposals_of
 from dicomlab.dimse.association import Association, Context
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.identifier import encode_tree, tree_of
-from dicomlab.dimse.negotiation import Peer, Proposal
+from dicomlab.dimse.negotiation import Peer
 from dicomlab.errors import LocalProtocolError, Refused, UsageError
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.part10.meta import IMPLICIT_LE
@@ -38,8 +38,8 @@ class Response(NamedTuple):
 class Session(Summarised):
     """An established association. Leaving the ``with`` block releases it; an error in it aborts it."""
 
-    def __init__(self, peer: Peer, contexts: Iterable[str | tuple[str, Sequence[str]]] | None) -> None:
-        self._proposals = _proposals(contexts)
+    def __init__(self, peer: Peer, contexts: Contexts) -> None:
+        self._proposals = proposals_of(contexts)
         self._peer = peer
         self._association: Association = peer.associate(self._proposals)
         self._waiting: tuple[str, int] | None = None
@@ -51,15 +51,8 @@ class Session(Summarised):
 
     @property
     def contexts(self) -> Any:
-        """A DataFrame of what was proposed and what was accepted."""
-        import pandas as pd
-
-        rows = []
-        for number, one in enumerate(self._proposals):
-            got: Context | None = self._association.contexts.get(2 * number + 1)
-            asked = ", ".join(name_of(uid) for uid in one.transfer_syntaxes)
-            rows.append((2 * number + 1, name_of(one.abstract_syntax), asked, got and name_of(got.transfer_syntax)))
-        return pd.DataFrame(rows, columns=["id", "abstract syntax", "proposed", "accepted"])
+        """A DataFrame of what was proposed and what came back: :meth:`Agreement.to_dataframe`."""
+        return Agreement.of(str(self._peer.address), self._association).to_dataframe()
 
     def send(self, command: str, dataset: Dataset | None = None, **fields: int | str) -> int:
         """Send one request and give its Message ID; its answers are read with :meth:`receive`.
@@ -169,29 +162,6 @@ class Session(Summarised):
             ("contexts", f"{len(self._association.contexts)} of {len(self._proposals)} accepted"),
         )
         return Summary("Association", facts)
-
-
-def _proposals(contexts: Iterable[str | tuple[str, Sequence[str]]] | None) -> list[Proposal]:
-    if contexts is None:
-        finds = [uid for (_, verb), uid in tables.MODELS.items() if verb == "FIND"]
-        return [Proposal(uid, tables.UNCOMPRESSED) for uid in (tables.VERIFICATION, *finds, *tables.COMMON_STORAGE)]
-    if isinstance(contexts, str):
-        raise UsageError(f"contexts takes a list: contexts=[{contexts!r}]")
-    proposals = []
-    for one in contexts:
-        name, syntaxes = (one, tables.UNCOMPRESSED) if isinstance(one, str) else one
-        proposals.append(Proposal(_uid(name), tuple(map(_uid, syntaxes))))
-    return proposals
-
-
-def _uid(name: str) -> str:
-    """A UID by itself, or by its keyword in PS3.6."""
-    from pydicom._uid_dict import UID_dictionary
-
-    found = next((uid for uid, entry in UID_dictionary.items() if entry[4] == name), str(name))
-    if not found.replace(".", "").isdecimal() or len(found) > 64:
-        raise UsageError(f"{name!r} is neither a UID nor the keyword of one (PS3.6 Table A-1)")
-    return found
 
 
 def _encoded(dataset: Any, transfer_syntax: str) -> bytes:

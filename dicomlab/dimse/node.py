@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from dicomlab.dimse import tables
+from dicomlab.dimse.agreement import Agreement, Contexts, negotiate
 from dicomlab.dimse.byhand import Session
 from dicomlab.dimse.dissect import name_of
+from dicomlab.dimse.doctor import Diagnosis, examine
 from dicomlab.dimse.negotiation import Proposal, peer_of
 from dicomlab.dimse.retrieve import Method, deliver
 from dicomlab.dimse.search import Search
@@ -135,6 +137,39 @@ class Node(SearchPath, StorePath, Summarised):
             return found(ok=False, advice=str(error))
         return found(ok=True)
 
+    def doctor(self, match: Mapping[str | int, object] | None = None, **keywords: object) -> Diagnosis:
+        """Find out, step by step, why something does not work: DNS, TCP, association, contexts, and each service.
+
+        The services are tried for real: a C-FIND for one study, then one instance of it by C-GET and by C-MOVE to
+        ourselves; what arrives is counted and dropped.
+
+        Parameters
+        ----------
+        match : mapping, optional
+            Matching keys for the study, as for ``find``, where the peer does not let everybody look at everything.
+        **keywords
+            The same by keyword: ``node.doctor(PatientID="TEST")``.
+
+        Returns
+        -------
+        Diagnosis
+            Each step with what came back and what to do, and the letter to the administrator of the peer. Never raises
+            for a negative finding.
+
+        Raises
+        ------
+        UsageError
+            Matching keys that can't be.
+
+        Source
+        ------
+        PS3.8 §9.3.4, PS3.4 Annex A, §C.4.
+        """
+        keys: dict[str | int, object] = dict(match or {})
+        keys.update(keywords)
+        Query.of("study", keys)
+        return examine(self, self._peer, keys)
+
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
         roots: Sequence[Literal["patient", "study"]] = ("patient", "study") if query.level == "patient" else ("study",)
         proposals = [Proposal(tables.MODELS[root, "FIND"], tables.UNCOMPRESSED) for root in roots]
@@ -174,7 +209,34 @@ class Node(SearchPath, StorePath, Summarised):
     def _store(self, what: Any, control: Control) -> Report:
         return send(self._peer, what, control)
 
-    def associate(self, contexts: Iterable[str | tuple[str, Sequence[str]]] | None = None) -> Session:
+    def negotiate(self, contexts: Contexts = None, *, scp: bool = False) -> Agreement:
+        """Propose presentation contexts, show what came back for each, and release the association.
+
+        Parameters
+        ----------
+        contexts : iterable, optional
+            SOP Classes as UIDs or PS3.6 keywords, or pairs of one and its transfer syntaxes. None: Verification, query,
+            retrieve, and the common Storage classes. More than 128 are proposed on several associations.
+        scp : bool
+            Ask for the SCP role in the Storage classes too, as a C-GET needs it.
+
+        Returns
+        -------
+        Agreement
+            One row for each context: result in the standard's words, transfer syntax, roles, extended negotiation.
+
+        Raises
+        ------
+        UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
+            As for every verb; contexts that are not accepted are rows, not errors.
+
+        Source
+        ------
+        PS3.8 §9.3.2, §9.3.3; PS3.7 §D.3.3.
+        """
+        return negotiate(self._peer, contexts, scp=scp)
+
+    def associate(self, contexts: Contexts = None) -> Session:
         """Establish an association by hand: ``with node.associate() as s: s.request("C-ECHO")``.
 
         Parameters
