@@ -184,12 +184,13 @@ def _encode(keyword: str, vr: str, value: Value) -> bytes:
 def decode_command(octets: Octets) -> Command:
     """Decode a whole command set.
 
-    Elements that nobody knows are passed over (retired ones still travel); the group length is not trusted.
+    Elements that nobody knows are passed over: retired ones still travel, and Orthanc puts the Failed SOP Instance UID
+    List of a retrieve here, of another group though it is. The group length is not trusted.
 
     Raises
     ------
     RemoteProtocolError
-        Cut short, an element of another group, a number of the wrong size, or no Command Field, Message ID, Command
+        Cut short, a number of the wrong size, or no Command Field, Message ID, Command
         Data Set Type or (in a response) Status.
 
     Source
@@ -205,11 +206,9 @@ def decode_command(octets: Octets) -> Command:
             raise RemoteProtocolError("cut inside the header of a command element", section=_SECTION, offset=at)
         group, element, length = _ELEMENT.unpack_from(octets, at)
         end = at + 8 + length
-        if group != 0 or end > len(octets):
-            what = f"({group:04X},{element:04X})"
-            why = "is cut" if group == 0 else "has no place in a command set"
-            raise RemoteProtocolError(f"{what} {why}", section=_SECTION, offset=at)
-        if element in _FIELDS:
+        if end > len(octets):
+            raise RemoteProtocolError(f"({group:04X},{element:04X}) is cut", section=_SECTION, offset=at)
+        if group == 0 and element in _FIELDS:
             keyword, vr = _FIELDS[element]
             fields[keyword] = _decode(vr, bytes(octets[at + 8 : end]), at)
         at = end
