@@ -96,6 +96,8 @@ _links.bind(
     ladder="dicomlab.notebook.ladder:ladder",
     compare="dicomlab.notebook.ladder:compare",
     mermaid="dicomlab.notebook.ladder:mermaid",
+    save_trace="dicomlab.notebook.capture:save",
+    load_trace="dicomlab.notebook.capture:load",
     retrieve="dicomlab.cohorts.pull:retrieve",
     datasets="dicomlab.cohorts.stream:datasets",
     dataset="dicomlab.cohorts.stream:dataset",

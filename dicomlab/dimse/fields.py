@@ -11,6 +11,8 @@ PS3.8 §9.3, Annex D; PS3.7 §9.3, Annex D.3, Annex E; PS3.5 §7.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 
 from pydicom.datadict import keyword_for_tag
 
@@ -96,15 +98,43 @@ def pdu_fields(octets: bytes, syntaxes: Mapping[int, str] | None = None) -> tupl
     return head
 
 
-def private_octets(octets: bytes) -> tuple[tuple[int, int], ...]:
-    """Say which octets of a PDU belong to data sets, whose values may name a patient, or to a user's identity."""
+def private_octets(octets: bytes, syntaxes: Mapping[int, str] | None = None) -> tuple[tuple[int, int], ...]:
+    """Say which octets of a PDU hold values that may name a patient, or the identity of a user.
+
+    Of a data set that can be read in its accepted transfer syntax these are the values of identifying attributes;
+    of any other it is everything, for nobody knows what lies in it.
+
+    Parameters
+    ----------
+    octets, syntaxes
+        As for :func:`pdu_fields`.
+
+    Returns
+    -------
+    tuple of (int, int)
+        From, to; counted from the first octet of the PDU.
+    """
     if len(octets) < pdu.HEADER_OCTETS:
         return ()
     if octets[0] == pdu.P_DATA_TF:
-        return tuple((at + 6, end) for at, end, control in _pdvs(octets) if not control & pdu.COMMAND)
+        found: list[tuple[int, int]] = []
+        for at, end, control in _pdvs(octets):
+            if not control & pdu.COMMAND:
+                found += _private(octets, at + 6, end, (syntaxes or {}).get(octets[at + 4], ""))
+        return tuple(found)
     if octets[0] in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC):
         return tuple(_secrets(octets, 74))
     return ()
+
+
+def _private(octets: bytes, start: int, end: int, syntax: str) -> Iterator[tuple[int, int]]:
+    data, read = octets[start:end], 0
+    for element in _walked(data, syntax):
+        if element_field(data, element).identifying:
+            yield start + element.value, start + element.end
+        read = element.end
+    if start + read < end:
+        yield start + read, end
 
 
 def _secrets(octets: bytes, at: int) -> Iterator[tuple[int, int]]:
@@ -252,16 +282,16 @@ def _command(octets: bytes, start: int, end: int) -> Iterator[Field]:
 
 def _data_set(octets: bytes, start: int, end: int, syntax: str) -> Iterator[Field]:
     """The elements of a fragment, as far as they can be walked; a fragment in the middle shows none."""
+    data = octets[start:end]
+    for element in islice(_walked(data, syntax), MAX_FIELDS):
+        yield element_field(data, element, start)
+
+
+def _walked(data: bytes, syntax: str) -> Iterator[Element]:
     if not syntax:
         return
-    data = octets[start:end]
-    try:
-        for number, element in enumerate(elements(data, syntax)):
-            if number == MAX_FIELDS:
-                return
-            yield element_field(data, element, start)
-    except DicomlabError:
-        return  # the fragment is cut, or starts in the middle of a data set
+    with suppress(DicomlabError):  # the fragment is cut, or starts in the middle of a data set
+        yield from elements(data, syntax)
 
 
 def element_field(data: bytes, element: Element, base: int = 0) -> Field:

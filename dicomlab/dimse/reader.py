@@ -58,7 +58,7 @@ class AssociationReader:
         fields = pdu_fields(octets, self._syntaxes)
         sentence = self._sentence(octets)
         state = self._step(direction, kind)
-        return Reading(dissect(octets), fields, state, sentence, private_octets(octets))
+        return Reading(dissect(octets), fields, state, sentence, private_octets(octets, self._syntaxes))
 
     def _step(self, direction: Direction, kind: int) -> str:
         if self._state is None or kind not in _SENT:

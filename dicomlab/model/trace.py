@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from dicomlab.errors import DicomlabError
@@ -82,12 +83,12 @@ class Channel:
     def tap(self, direction: Direction, octets: Buffer) -> None:
         """Record `octets`: the one call a transport makes for each direction."""
         if self.trace is not None:
-            self.trace._keep(self, direction, octets)
+            self.trace.keep(self, direction, octets)
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
         if self.trace is not None:
-            self.trace._keep(self, "note", text.encode("utf-8", "replace"))
+            self.trace.keep(self, "note", text.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,11 +102,16 @@ class Message(Summarised):
     reading: Reading
 
     @property
+    def private(self) -> tuple[tuple[int, int], ...]:
+        """The octets that may not be shown: from, to. None where patients are made up or ``options.phi`` shows them."""
+        return () if self.event.channel.fictional or options.phi == "show" else self.reading.private
+
+    @property
     def octets(self) -> tuple[str, ...]:
         """Its first 256 octets, line by line; those that may name a patient are masked as everywhere."""
-        masked = not self.event.channel.fictional and options.phi != "show"
-        private = self.reading.private if masked else ()
-        return tuple(octet_lines(self.event.octets[:SHOWN_OCTETS], private)) if self.event.direction != "note" else ()
+        return (
+            tuple(octet_lines(self.event.octets[:SHOWN_OCTETS], self.private)) if self.event.direction != "note" else ()
+        )
 
     def rows(self) -> Iterator[tuple[int, Field, str]]:
         """Its fields with how deep they are nested, and the value as it may be shown."""
@@ -153,16 +159,25 @@ class Trace(Summarised):
     dropped: int = 0
     """Events that fell out of the ring."""
     _events: deque[WireEvent] = field(init=False)
+    _epoch_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the ring."""
         self._events = deque(maxlen=self.max_events)
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
-    def _keep(self, channel: Channel, direction: Direction, octets: Buffer) -> None:
+    def keep(self, channel: Channel, direction: Direction, octets: Buffer, *, at_ns: int | None = None) -> None:
+        """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read)."""
         if len(self._events) == self.max_events:
             self.dropped += 1
         kept = bytes(memoryview(octets)[: self.cap_octets])
-        self._events.append(WireEvent(self.clock_ns(), channel, direction, kept, len(octets)))
+        self._events.append(
+            WireEvent(self.clock_ns() if at_ns is None else at_ns, channel, direction, kept, len(octets))
+        )
+
+    def wall_ns(self, event: WireEvent) -> int:
+        """When an event happened, in nanoseconds since 1970-01-01T00:00:00Z."""
+        return event.at_ns + self._epoch_ns
 
     def __len__(self) -> int:
         return len(self._events)
@@ -212,6 +227,17 @@ class Trace(Summarised):
         """Draw it as a sequence diagram: text for a Markdown cell, between three backquotes and ``mermaid``."""
         text: str = above("mermaid")(self)
         return text
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a pcapng file, which Wireshark and tshark read; patients masked as everywhere."""
+        written: Path = above("save_trace")(self, path)
+        return written
+
+    @staticmethod
+    def load(path: str | Path) -> Trace:
+        """Read a pcapng file: what DIMSE and HTTP conversations in it said."""
+        read: Trace = above("load_trace")(path)
+        return read
 
     def _summary_(self) -> Summary:
         shown = list(islice(self.read(), SHOWN_MESSAGES))

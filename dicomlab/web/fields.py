@@ -64,8 +64,7 @@ class HttpReader:
             verb = found[1].decode()
             fields = (*_request(octets, found), *_headers(octets, found.end()))
             sentence = f"The client {_SENTENCES.get(verb, 'sends a request')} ({verb}, PS3.18 §8.1)."
-            query = octets.find(b"?", found.start(2), found.end(2))
-            private = ((query + 1, found.end(2)),) if query >= 0 else ()
+            private = tuple(_value(octets, one) for field in fields for one in field.children if one.identifying)
             return Reading(text, fields, "", sentence, private)
         if found := _RESPONSE.match(octets):
             status, reason = found[2].decode(), _text(found[3])
@@ -79,6 +78,12 @@ class HttpReader:
         return Reading(text, (body,), "", "", ((0, len(octets)),))
 
 
+def _value(octets: bytes, parameter: Field) -> tuple[int, int]:
+    """The octets of a parameter's value; all of it where it has no value."""
+    sign = octets.find(b"=", parameter.start, parameter.end)
+    return (parameter.start if sign < 0 else sign + 1, parameter.end)
+
+
 def _request(octets: bytes, found: re.Match[bytes]) -> Iterator[Field]:
     yield Field("Method", found[1].decode(), "", "RFC 9110 §9", *found.span(1))
     start, end = found.span(2)
@@ -86,7 +91,8 @@ def _request(octets: bytes, found: re.Match[bytes]) -> Iterator[Field]:
     at = start + len(path) + len(mark)
     pairs = []
     for pair in query.split(b"&", MAX_FIELDS) if query else ():
-        pairs.append(_parameter(pair, at))
+        if pair:
+            pairs.append(_parameter(pair, at))
         at += len(pair) + 1
     yield Field("Target resource", _text(path), "", "PS3.18 §8.2", start, end, tuple(pairs))
 
