@@ -22,6 +22,7 @@ MAX_PARTS = 1_000_000
 _SECTION = "RFC 2046 §5.1.1"
 _LINE_END = re.compile(rb"[ \t]*(\r?\n|\r?\Z|-\Z)")
 _HEADERS_END = re.compile(rb"\r?\n\r?\n")
+_CR, _LF = 0x0D, 0x0A
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Octets of the part that has begun."""
+    """Octets of the part that has begun; a view where they lay together in what was fed."""
 
-    octets: bytes
+    octets: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,17 @@ class End:
 
 Event = Begin | Data | End
 _State = Literal["preamble", "headers", "body", "epilogue"]
+_MORE = -1
+"""In place of a position: the octets so far don't tell."""
 
 
 class PartReader:
     """Takes octets as they come and gives events. Only the closing delimiter makes it complete.
 
-    A part's own Content-Length is checked: octets before it that look like a delimiter are data if a delimiter
-    follows at exactly that length.
+    Nothing is copied that need not be: data are views of what was fed, and only what may become a delimiter waits for
+    the octets after it. A part's own Content-Length is checked, then trusted: where that of the first part led exactly
+    to a delimiter, the others are passed on unsearched, and the delimiter must stand where each announces it. Octets
+    before the announced end that look like a delimiter are data if a delimiter follows at exactly that length.
 
     Parameters
     ----------
@@ -68,14 +73,17 @@ class PartReader:
     def __init__(self, boundary: str, *, max_parts: int = MAX_PARTS) -> None:
         self._line = b"--" + boundary.encode("ascii")
         self._needle = b"\n" + self._line
-        self._buffer = bytearray()
+        self._kept = b""
+        """What came and is not told yet."""
         self._state: _State = "preamble"
         self._start = True
-        """Whether the buffer begins where a line begins, so that a delimiter may stand there without a newline."""
+        """Whether a line begins here, so that a delimiter may stand without a newline before it."""
         self._given = 0
         self._announced: int | None = None
         self._look_alike = False
+        self._trusted = False
         self._offset = 0
+        """Octets before those that are kept."""
         self._max_parts = max_parts
         self.parts = 0
 
@@ -97,20 +105,23 @@ class PartReader:
         RemoteProtocolError
             Headers beyond 64 KiB, too many parts, a Content-Length that lies.
         """
-        self._buffer += octets
-        while True:
-            if self._state == "epilogue":
-                self._drop(len(self._buffer))
-                return
-            before = (self._state, self._offset)
-            if self._state == "headers":
-                yield from self._headers()
-            elif self._state == "preamble":
-                self._preamble()
+        buffer = self._kept + octets if self._kept else bytes(octets)
+        at = 0
+        while at != _MORE and self._state != "epilogue":
+            if self._state == "body":
+                data, at, ended = self._body(buffer, at)
+                if data:
+                    yield Data(data)
+                if ended:
+                    yield End()
+            elif self._state == "headers":
+                headers, at = self._headers(buffer, at)
+                if headers is not None:
+                    yield Begin(headers)
             else:
-                yield from self._body()
-            if before == (self._state, self._offset):
-                return
+                at = self._preamble(buffer, at)
+        if self._state == "epilogue":
+            self._keep(buffer, len(buffer))
 
     def close(self) -> None:
         """Say that nothing more comes.
@@ -126,100 +137,163 @@ class PartReader:
         raise RemoteProtocolError(
             f"the multipart body ends {where}, without its closing delimiter: it was cut on the way",
             section=_SECTION,
-            offset=self._offset + len(self._buffer),
+            offset=self._offset + len(self._kept),
         )
 
-    def _drop(self, count: int) -> None:
-        del self._buffer[:count]
-        self._offset += count
+    def _keep(self, buffer: bytes, at: int) -> int:
+        """Keep what follows `at` until more comes."""
+        self._kept = buffer[at:]
+        self._offset += at
+        return _MORE
 
-    def _delimiter(self, search_from: int = 0) -> tuple[int, int, bool] | None:
-        """Find a delimiter: where the body before it ends, where the line after it starts, whether it closes.
+    def _broken(self, text: str) -> RemoteProtocolError:
+        return RemoteProtocolError(text, section=_SECTION, offset=self._offset)
 
-        Where the octets so far don't tell yet, the end is -1 and the start the octet that must be kept.
-        """
-        buffer, at = self._buffer, search_from
-        while True:
-            if at == 0 and self._start and buffer.startswith(self._line):
-                found, end = -1, 0
-            else:
-                found = buffer.find(self._needle, at)
-                if found < 0:
-                    return None
-                end = found - 1 if found and buffer[found - 1] == 0x0D else found
-            after = found + len(self._needle)
-            tail = bytes(buffer[after : after + 2])
-            if tail == b"--":
-                return end, after + 2, True
-            line = _LINE_END.match(buffer, after, after + MAX_HEADERS)
-            if line and line[1].endswith(b"\n"):
-                return end, line.end(), False
-            if line and line.end() == len(buffer):
-                return -1, end, False
-            at = max(found, 0) + 1  # a longer boundary, or data that looks like one
-
-    def _preamble(self) -> None:
-        found = self._delimiter()
-        if found and found[0] >= 0:
-            self._next_part(found[1], closing=found[2])
-        elif len(self._buffer) > MAX_HEADERS:
-            raise RemoteProtocolError("no delimiter in the first 64 KiB", section=_SECTION, offset=self._offset)
-
-    def _next_part(self, at: int, *, closing: bool) -> None:
-        self._drop(at)
+    def _next_part(self, at: int, *, closing: bool) -> int:
         self._state = "epilogue" if closing else "headers"
+        return at
 
-    def _headers(self) -> Iterator[Event]:
-        buffer = self._buffer
-        if buffer[:1] == b"\n" or buffer[:2] == b"\r\n":
-            block, end = b"", 1 if buffer[:1] == b"\n" else 2
-        elif found := _HEADERS_END.search(buffer, 0, MAX_HEADERS + 4):
-            block, end = bytes(buffer[: found.start()]), found.end()
-        elif len(buffer) > MAX_HEADERS:
-            raise RemoteProtocolError("part headers beyond 64 KiB", section=_SECTION, offset=self._offset)
+    # --- where a delimiter is ----------------------------------------------------------------------------------------
+
+    def _tail(self, buffer: bytes, after: int) -> tuple[int, bool] | None:
+        """Where the line after a boundary starts, and whether it closes; None where this is no delimiter."""
+        if buffer[after : after + 2] == b"--":
+            return after + 2, True
+        line = _LINE_END.match(buffer, after, after + MAX_HEADERS)
+        if line is None:
+            return None
+        if line[1].endswith(b"\n"):
+            return line.end(), False
+        return (_MORE, False) if line.end() == len(buffer) else None
+
+    def _delimiter(self, buffer: bytes, at: int, search: int) -> tuple[int, int, int, bool] | None:
+        """Find the next delimiter from `search` on: the newline before it, where its line starts, `_tail` of it.
+
+        `at` is where what is looked through begins. The newline is `at` where there is none.
+        """
+        if search == at and self._start and buffer.startswith(self._line, at):
+            if tail := self._tail(buffer, at + len(self._line)):
+                return at, at, *tail
+            search = at + 1
+        while (newline := buffer.find(self._needle, search)) >= 0:
+            if tail := self._tail(buffer, newline + len(self._needle)):
+                return newline, newline + 1, *tail
+            search = newline + 1  # a longer boundary, or data that looks like one
+        return None
+
+    def _undecided(self, buffer: bytes, at: int) -> int:
+        """Where the octets at the end begin that may be the start of a delimiter."""
+        size = len(buffer)
+        if self._start and self._line.startswith(buffer[at : at + len(self._line)]):
+            return at
+        newline = buffer.rfind(b"\n", max(at, size - len(self._needle)))
+        if newline >= 0 and self._needle.startswith(buffer[newline:]):
+            return self._before(buffer, newline, at)
+        return size - 1 if size > at and buffer[size - 1] == _CR else size
+
+    @staticmethod
+    def _before(buffer: bytes, newline: int, at: int) -> int:
+        """Where the line before a newline ends."""
+        return newline - 1 if newline > at and buffer[newline - 1] == _CR else newline
+
+    # --- states ------------------------------------------------------------------------------------------------------
+
+    def _preamble(self, buffer: bytes, at: int) -> int:
+        found = self._delimiter(buffer, at, at)
+        if found and found[2] != _MORE:
+            return self._next_part(found[2], closing=found[3])
+        if len(buffer) - at > MAX_HEADERS and not found:
+            raise self._broken("no delimiter in the first 64 KiB")
+        return self._wait(buffer, at)
+
+    def _wait(self, buffer: bytes, at: int) -> int:
+        if len(buffer) - at > 2 * MAX_HEADERS:
+            raise self._broken("a delimiter without the end of its line")
+        return self._keep(buffer, at)
+
+    def _headers(self, buffer: bytes, at: int) -> tuple[dict[str, str] | None, int]:
+        if buffer.startswith((b"\n", b"\r\n"), at):
+            block, end = b"", at + (1 if buffer[at] != _CR else 2)
+        elif found := _HEADERS_END.search(buffer, at, at + MAX_HEADERS + 4):
+            block, end = buffer[at : found.start()], found.end()
+        elif len(buffer) - at > MAX_HEADERS:
+            raise self._broken("part headers beyond 64 KiB")
         else:
-            return
+            return None, self._keep(buffer, at)
         self.parts += 1
         if self.parts > self._max_parts:
-            raise RemoteProtocolError(f"more than {self._max_parts} parts", section=_SECTION, offset=self._offset)
+            raise self._broken(f"more than {self._max_parts} parts")
         headers = _parse_headers(block)
         length = headers.get("content-length", "")
         self._announced = int(length) if length.isdecimal() and len(length) < 19 else None
         self._given, self._look_alike, self._start = 0, False, True
-        self._drop(end)
         self._state = "body"
-        yield Begin(headers)
+        return headers, end
 
-    def _body(self) -> Iterator[Event]:
-        found = self._delimiter()
-        passed = 0
-        while found and found[0] >= 0 and self._announced is not None and self._given + found[0] < self._announced:
+    def _body(self, buffer: bytes, at: int) -> tuple[memoryview | None, int, bool]:
+        """Give the data that follow `at`, where to go on, and whether the part ended."""
+        left = 0 if self._announced is None else self._announced - self._given
+        if self._trusted and left > len(buffer) - at:
+            return self._data(buffer, at, len(buffer)), self._keep(buffer, len(buffer)), False
+        end = max(at, at + left) if self._trusted and self._announced is not None else None
+        search = at if end is None else end
+        found = self._delimiter(buffer, at, search)
+        if end is not None:
+            return self._at_announced(buffer, at, end, found)
+        passed = at
+        while found and found[2] != _MORE and self._announced is not None:
+            newline, line, after, _ = found
+            if newline - at == left:  # a carriage return before it belongs to the data
+                break
+            if self._before(buffer, newline, at) - at >= left:
+                break
             self._look_alike = True  # data, if the announced length proves right
-            passed = found[1]
-            if self._buffer[passed - 1] == 0x0A:  # its newline may be that of the delimiter proper
-                passed -= 2 if self._buffer[passed - 2] == 0x0D else 1
-            found = self._delimiter(passed)
+            passed = self._before(buffer, after - 1, line) if buffer[after - 1] == _LF else after
+            found = self._delimiter(buffer, at, passed)
         if found is None:
-            safe = max(len(self._buffer) - len(self._needle) - 1, passed)
-        elif found[0] < 0:
-            safe = found[1]
-        else:
-            safe = found[0]
-        if safe > 0:
-            data = bytes(memoryview(self._buffer)[:safe])
-            self._given += safe
-            if self._look_alike and self._announced is not None and self._given > self._announced:
-                raise RemoteProtocolError(
-                    f"part {self.parts} announces {self._announced} octets, which is not where a delimiter stands",
-                    section=_SECTION,
-                    offset=self._offset,
-                )
-            self._drop(safe)
-            self._start = False
-            yield Data(data)
-        if found and found[0] >= 0:
-            self._next_part(found[1] - max(safe, 0), closing=found[2])
-            yield End()
+            stop = max(self._undecided(buffer, at), passed)
+            self._check(stop - at)
+            return self._data(buffer, at, stop), self._keep(buffer, stop), False
+        newline, line, after, closing = found
+        stop = newline if newline - at == left and self._announced is not None else self._before(buffer, newline, at)
+        if line == at:
+            stop = at
+        self._check(stop - at)
+        data = self._data(buffer, at, stop)
+        if after == _MORE:
+            return data, self._wait(buffer, stop), False
+        self._trusted = self._trusted or (self.parts == 1 and self._given == self._announced)
+        return data, self._next_part(after, closing=closing), True
+
+    def _at_announced(
+        self, buffer: bytes, at: int, end: int, found: tuple[int, int, int, bool] | None
+    ) -> tuple[memoryview | None, int, bool]:
+        """The end of a part whose length is trusted: the delimiter stands there, or may yet."""
+        data = self._data(buffer, at, end)
+        rest = buffer[end : end + len(self._needle) + 1]
+        if found and found[0] - end in (0, 1) and rest.startswith((b"\r\n--", b"\n--", self._line)):
+            if found[2] == _MORE:
+                return data, self._wait(buffer, end), False
+            return data, self._next_part(found[2], closing=found[3]), True
+        undecided = (b"\r" + self._needle, self._needle, *((self._line,) if self._start else ()))
+        if any(one.startswith(rest) for one in undecided):
+            return data, self._keep(buffer, end), False
+        raise self._broken(
+            f"part {self.parts} announces {self._announced} octets, which is not where a delimiter stands"
+        )
+
+    def _data(self, buffer: bytes, at: int, stop: int) -> memoryview | None:
+        if stop <= at:
+            return None
+        self._given += stop - at
+        self._start = False
+        return memoryview(buffer)[at:stop]
+
+    def _check(self, more: int) -> None:
+        if self._look_alike and self._announced is not None and self._given + more > self._announced:
+            raise self._broken(
+                f"part {self.parts} announces {self._announced} octets, which is not where a delimiter stands"
+            )
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:

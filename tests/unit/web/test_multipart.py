@@ -153,7 +153,7 @@ def test_memory_is_bounded(octets: bytes, what: str) -> None:
         for at in range(0, len(octets), 4096):
             for _ in reader.feed(fill(octets)[at : at + 4096]):
                 pass
-            assert len(reader._buffer) < 2 * MAX_HEADERS
+            assert len(reader._kept) < 2 * MAX_HEADERS
         reader.close()
 
     with pytest.raises(RemoteProtocolError, match=what):
