@@ -8,6 +8,7 @@ import string
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ class Layout:
     def __init__(self, template: str | None) -> None:
         self.template = template or DEFAULT_LAYOUT
         try:
-            parts = list(string.Formatter().parse(self.template))
+            parts = self._parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
             raise UsageError(f"layout {self.template!r}: {error}") from error
         self.keywords = tuple(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
@@ -60,7 +61,7 @@ class Layout:
     def path(self, values: Mapping[str, Any]) -> Path:
         """The relative path of one instance."""
         filled = []
-        for literal, name, spec, _ in string.Formatter().parse(self.template):
+        for literal, name, spec, _ in self._parts:
             filled.append(literal.replace("\\", "/"))
             if name is not None:
                 text = _text(values.get(name))
@@ -76,6 +77,7 @@ def _text(value: Any) -> str:
     return "" if not isinstance(value, tuple) and pd.isna(value) else str(value)
 
 
+@lru_cache(maxsize=256)  # every instance of a series has the same study and series
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_SHORT]
 
@@ -99,6 +101,7 @@ class FolderSink:
         self._control = control
         self._digest = verify == "sha256"
         self._lock = threading.Lock()
+        self._places: dict[str, Path] = {}
         self._before = outcomes_of(folder) if folder.is_dir() else {}
         self._ledger = Ledger(folder, source)
 
@@ -111,7 +114,7 @@ class FolderSink:
         uid = wanted.sop_instance_uid
         before = self._before.get(uid)
         known = before is not None and before.result in ("done", "warning", "skipped") and before.path
-        path = self.folder / before.path if before is not None and known else self.folder / self._place(uid)
+        path = self.folder / before.path if before is not None and known else self._place(uid)
         if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
             return False
         parcel = parcel_of_file(path)
@@ -136,14 +139,20 @@ class FolderSink:
         return True
 
     def _place(self, uid: str) -> Path:
-        return self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
+        """Where an instance lies; kept for those that were asked for, since it is wanted again when they arrive."""
+        place = self._places.get(uid)
+        if place is None:
+            place = self.folder / self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
+            if uid in self._rows:
+                self._places[uid] = place
+        return place
 
     def begin(self, arrival: Arrival) -> Writer:
         """Make room for one instance; what is there already is let pass, not written again."""
         there = self.outcomes.get(arrival.sop_instance_uid)
         if there is not None and there.result != "failed":
             return _Pass(there)
-        path = self.folder / self._place(arrival.sop_instance_uid)
+        path = self._place(arrival.sop_instance_uid)
         writer = FileWriter(path, arrival, digest=self._digest, root=self.folder)
         return _Writer(writer, self._keep, asked=arrival.sop_instance_uid in self._rows)
 

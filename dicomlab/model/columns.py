@@ -328,53 +328,75 @@ def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tu
 
 def series_of(column: Column, cells: Sequence[object | None]) -> Series[Any]:
     """Make the typed pandas column of ready cells."""
+    import pandas as pd
+
+    return pd.Series(_array_of(column, cells), name=column.name)
+
+
+def _array_of(column: Column, cells: Sequence[object | None]) -> Any:
+    """The typed array of ready cells; numbers and moments go straight into theirs, past the guesses of pandas."""
     import numpy as np
     import pandas as pd
 
     if column.dtype == "object":
         array = np.empty(len(cells), dtype=object)
         array[:] = cells
-        return pd.Series(array, dtype="object", name=column.name)
+        return array
+    if column.dtype == "str":
+        return pd.array(list(cells), dtype=cast(Any, "str"))
+    gaps = [cell is None for cell in cells]
     if column.dtype.startswith("datetime64"):
-        moments = np.array([np.datetime64("NaT") if c is None else c for c in cells], dtype=column.dtype)
-        return pd.Series(moments, name=column.name)
-    return pd.Series(list(cells), dtype=cast(Any, column.dtype), name=column.name)
+        nothing = np.datetime64("NaT")
+        return np.array([nothing if c is None else c for c in cells] if True in gaps else cells, dtype=column.dtype)
+    numbers = np.array([0 if c is None else c for c in cells] if True in gaps else cells, dtype=column.dtype.lower())
+    kind = pd.arrays.FloatingArray if column.dtype == "Float64" else pd.arrays.IntegerArray
+    return kind(numbers, np.array(gaps, dtype=bool))
 
 
 @dataclass(slots=True)
 class TableBuilder:
     """Collects rows of raw values, gives one typed DataFrame.
 
-    ``add`` takes a mapping from column name to raw values; a name that is absent is NA.
+    ``add`` takes a mapping from column name to raw values; a name that is absent is NA. Values are read when the table
+    is made, column by column; ``problems`` then holds what could not be read.
     """
 
     columns: tuple[Column, ...]
     problems: list[Problem] = field(default_factory=list)
-    _cells: list[list[object | None]] = field(init=False)
+    _raws: list[list[Sequence[object]]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make one list for each column."""
-        self._cells = [[] for _ in self.columns]
+        self._raws = [[] for _ in self.columns]
 
     def __len__(self) -> int:
         """Count the rows."""
-        return len(self._cells[0])
+        return len(self._raws[0])
 
     def add(self, row: Mapping[str, Sequence[object]]) -> None:
         """Add one row."""
-        number = len(self)
-        for column, cells in zip(self.columns, self._cells, strict=True):
-            cell, problems = read(column, row.get(column.name, ()))
-            cells.append(cell)
-            self.problems += [Problem(number, column.name, raw, text) for raw, text in problems]
+        for column, raws in zip(self.columns, self._raws, strict=True):
+            raws.append(row.get(column.name, ()))
+
+    def extend(self, rows: Mapping[str, Sequence[Sequence[object]]], count: int) -> None:
+        """Add `count` rows that lie in columns."""
+        for column, raws in zip(self.columns, self._raws, strict=True):
+            raws.extend(rows.get(column.name) or [()] * count)
 
     def frame(self) -> DataFrame:
         """The rows so far, typed."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {column.name: series_of(column, cells) for column, cells in zip(self.columns, self._cells, strict=True)}
-        )
+        from dicomlab.model.cells import cells_of
+
+        arrays: dict[str, Any] = {}
+        found: list[Problem] = []
+        for column, raws in zip(self.columns, self._raws, strict=True):
+            cells, problems = cells_of(column, raws)
+            arrays[column.name] = _array_of(column, cells)
+            found += problems
+        self.problems = sorted(found, key=lambda problem: problem.row)
+        return pd.DataFrame(arrays)
 
 
 def retyped(frame: DataFrame) -> DataFrame:

@@ -57,7 +57,8 @@ class Outcome:
 
     def to_line(self) -> str:
         """One line of a ledger, without the line end."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v != ""}, separators=(",", ":"))
+        values = ((name, getattr(self, name)) for name in _OUTCOME_FIELDS)
+        return json.dumps({name: value for name, value in values if value != ""}, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -81,6 +82,9 @@ class Outcome:
         if not known.get("sop_instance_uid") or known.get("octets", 0) < 0:
             raise ValueError("no instance, or one of less than nothing")
         return cls(**known)
+
+
+_OUTCOME_FIELDS = tuple(field.name for field in fields(Outcome))
 
 
 def _number(status: str) -> int:

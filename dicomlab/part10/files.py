@@ -34,12 +34,15 @@ def medium_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            text = "no space left; free some and call again: what arrived whole is kept"
-            raise Interrupted(text, endpoint=str(path)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Refused(f"not allowed to write here ({error.strerror})", endpoint=str(path)) from error
-        raise Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path)) from error
+        raise _medium_error(error, path) from error
+
+
+def _medium_error(error: OSError, path: Path) -> Interrupted | Refused:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Interrupted("no space left; free some and call again: what arrived whole is kept", endpoint=str(path))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Refused(f"not allowed to write here ({error.strerror})", endpoint=str(path))
+    return Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path))
 
 
 class FileWriter:
@@ -77,8 +80,10 @@ class FileWriter:
             raise
 
     def _put(self, octets: Octets) -> None:
-        with medium_errors(self._root):
+        try:
             self._file.write(octets)
+        except OSError as error:
+            raise _medium_error(error, self._root) from error
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""

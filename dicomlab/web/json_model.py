@@ -11,8 +11,7 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -256,39 +255,6 @@ def decode(octets: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         offset = getattr(error, "pos", None)
         raise RemoteProtocolError(f"the answer is no JSON: {error}", section="RFC 8259", offset=offset) from error
-
-
-def rows(octets: bytes, wanted: Sequence[Column]) -> Iterator[dict[str, list[object]]]:
-    """Read the answer to a search: for each match the raw values by column name.
-
-    Only the wanted attributes are built where the JSON allows it.
-
-    Raises
-    ------
-    RemoteProtocolError
-        It is no array of objects.
-
-    Source
-    ------
-    PS3.18 §F.2.1.1.1.
-    """
-    tags = tuple(f"{tag:08X}" for tag in dict.fromkeys(c.tag for c in wanted))
-    try:
-        found = msgspec.json.decode(octets, type=list[_row_type(tags)])  # type: ignore[misc]
-        pairs: Iterator[Mapping[str, Any]] = ({tag: getattr(one, f"t{tag}") for tag in tags} for one in found)
-    except (msgspec.DecodeError, RecursionError):
-        plain = decode(octets)
-        if not isinstance(plain, list) or not all(isinstance(one, dict) for one in plain):
-            raise RemoteProtocolError("the answer is no array of objects", section="PS3.18 §F.2.1") from None
-        pairs = iter(plain)
-    for one in pairs:
-        yield {column.name: values_at(one, column.path) for column in wanted}
-
-
-@lru_cache(maxsize=64)
-def _row_type(tags: tuple[str, ...]) -> type[msgspec.Struct]:
-    fields = [(f"t{tag}", Any, None) for tag in tags]
-    return msgspec.defstruct("Row", fields, rename={f"t{tag}": tag for tag in tags}, gc=False)
 
 
 def values_at(row: Mapping[str, Any], path: Sequence[int]) -> list[object]:

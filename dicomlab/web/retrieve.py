@@ -33,25 +33,26 @@ class _Incoming:
 
     sink: Sink
     source: str
-    _head: bytearray
+    _head: bytes = b""
     _writer: Writer | None = None
     uid: str = ""
     _refused: bool = False
     """Whether the sink did not want it."""
 
-    def take(self, octets: bytes, *, final: bool = False) -> None:
+    def take(self, octets: bytes | memoryview, *, final: bool = False) -> None:
         if self._refused:
             return
         if self._writer is not None:
             self._write(octets)
             return
-        self._head += octets
+        head = octets if not self._head else self._head + octets
         try:
-            meta = decode_file_meta(self._head, final=final)
+            meta = decode_file_meta(head, final=final)
         except NeedMore:
+            self._head = bytes(head)
             return
         self.uid = meta.sop_instance_uid
-        file_meta = bytes(self._head[: meta.length])
+        file_meta = bytes(head[: meta.length])
         arrival = Arrival(meta.sop_class_uid, self.uid, meta.transfer_syntax_uid, file_meta, self.source)
         try:
             self._writer = self.sink.begin(arrival)
@@ -61,10 +62,11 @@ class _Incoming:
             return
         except DicomlabError as error:
             raise _SinkFailed(error) from error
-        self._write(bytes(self._head[meta.length :]))
+        self._head = b""
+        self._write(memoryview(head)[meta.length :])
 
-    def _write(self, octets: bytes) -> None:
-        if octets and self._writer is not None:
+    def _write(self, octets: bytes | memoryview) -> None:
+        if len(octets) and self._writer is not None:
             try:
                 self._writer.write(octets)
             except DicomlabError as error:
@@ -168,7 +170,7 @@ class Retriever:
         try:
             for event in events(answer):
                 if isinstance(event, Begin):
-                    incoming = _Incoming(self._sink, self._http.site.url, bytearray())
+                    incoming = _Incoming(self._sink, self._http.site.url)
                 elif incoming is None:
                     continue
                 elif isinstance(event, Data):

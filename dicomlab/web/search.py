@@ -16,8 +16,8 @@ from dicomlab.model.matching import first, matches
 from dicomlab.model.path import Row, Verdict
 from dicomlab.model.query import Key, Query
 from dicomlab.model.summary import visible
-from dicomlab.web import json_model
 from dicomlab.web.http import MAX_JSON, Answer, Conversation
+from dicomlab.web.json_columns import rows
 from dicomlab.web.media_types import DICOM_JSON
 from dicomlab.web.resources import (
     Resource,
@@ -313,7 +313,7 @@ class Searcher:
                 return
         self.verdict.cut(f"stopped after {MAX_PAGES} pages")
 
-    def _ask(self, path: str, wanted: Sequence[Column]) -> tuple[list[dict[str, list[object]]], bool]:
+    def _ask(self, path: str, wanted: Sequence[Column]) -> tuple[list[dict[str, Sequence[object]]], bool]:
         """Make one request: the rows, and whether the server says that there are more."""
         with self.http.request("GET", path, accept=_ACCEPT) as answer:
             if answer.status not in (200, 204, 206):
@@ -325,7 +325,7 @@ class Searcher:
                 return [], False
             body = json_body(answer)
             more = answer.status == 206 or (warning.startswith("299") and "additional" in warning.lower())
-        return list(json_model.rows(body, wanted)) if body.strip() else [], more
+        return rows(body, wanted) if body.strip() else [], more
 
 
 _PARENTS = ("StudyInstanceUID", "SeriesInstanceUID")

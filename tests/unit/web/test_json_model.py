@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +13,9 @@ from pydicom import DataElement, Dataset, dcmread
 from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import FileMetaDataset
 
-from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
-from dicomlab.web.json_model import decode, decode_text, row_to_json, rows, to_json, values_at
+from dicomlab.web.json_columns import rows
+from dicomlab.web.json_model import decode, decode_text, row_to_json, to_json, values_at
 
 
 def reread(dataset: Dataset, syntax: str = "1.2.840.10008.1.2.1") -> Dataset:
@@ -130,78 +129,6 @@ def test_real_files_are_json(tmp_path: Path) -> None:
     for name in ("CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "reportsi.dcm"):
         dataset = dcmread(get_testdata_file(name), defer_size=1024)
         json.dumps(to_json(dataset, lambda way: "uri"), allow_nan=False)
-
-
-# --- rows of a search
-
-WANTED = columns(["PatientName", "Rows", "ModalitiesInStudy", "RequestAttributesSequence.ScheduledProcedureStepID"])
-
-
-def one_row(**elements: Any) -> dict[str, list[object]]:
-    (row,) = rows(json.dumps([{f"{tag[1:]}": element for tag, element in elements.items()}]).encode(), WANTED)
-    return row
-
-
-@pytest.mark.parametrize("infinite", [False, True])
-def test_rows_by_column_name(infinite: bool) -> None:
-    step = {"00400009": {"vr": "SH", "Value": ["S1"]}}
-    row = {
-        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "A^B"}]},
-        "00280010": {"vr": "US", "Value": [512]},
-        "00080061": {"vr": "CS", "Value": ["CT", None, "MR"]},
-        "00400275": {"vr": "SQ", "Value": [step, {}, None]},
-        "00409225": {"vr": "FD", "Value": [1]},
-    }
-    text = json.dumps([row])
-    if infinite:
-        text = text.replace('"vr": "FD", "Value": [1]', '"vr": "FD", "Value": [1e999]')
-    assert list(rows(text.encode(), WANTED)) == [
-        {
-            "PatientName": [{"Alphabetic": "A^B"}],
-            "Rows": [512],
-            "ModalitiesInStudy": ["CT", None, "MR"],
-            "RequestAttributesSequence.ScheduledProcedureStepID": ["S1", None, None],
-        }
-    ]
-
-
-def test_what_broken_servers_send() -> None:
-    row = one_row(
-        t00100010={"vr": "PN", "Value": ["A^B", "", {}]},
-        t00280010={"vr": "US", "Value": 512},
-        t00080061={"vr": "CS"},
-        t00400275="nonsense",
-    )
-    assert row["PatientName"] == ["A^B", None, None]
-    assert row["Rows"] == [512]
-    assert row["ModalitiesInStudy"] == []
-    assert row["RequestAttributesSequence.ScheduledProcedureStepID"] == []
-
-
-@pytest.mark.parametrize("text", ["{}", "[1]", "null", "[", "", "[" * 100_000, '"x"', "\xff"])
-def test_what_is_no_answer(text: str) -> None:
-    with pytest.raises(RemoteProtocolError):
-        list(rows(text.encode("latin-1"), WANTED))
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-        lambda c: (
-            st.lists(c, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(["vr", "Value", "00100010", "00280010", "00400275", "00400009"]), c, max_size=4
-            )
-        ),
-        max_leaves=12,
-    )
-)
-def test_any_json_fails_only_with_remote_protocol_error(value: Any) -> None:
-    try:
-        for row in rows(json.dumps(value).encode(), WANTED):
-            assert set(row) == {c.name for c in WANTED}
-    except RemoteProtocolError:
-        pass
 
 
 def test_decode_takes_infinity() -> None:
