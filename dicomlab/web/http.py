@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
-import ssl
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import client
+from http.client import HTTPResponse
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.retry import Retry
 
-from dicomlab.errors import (
-    DicomlabError,
-    Interrupted,
-    Refused,
-    RemoteProtocolError,
-    ServiceError,
-    Unreachable,
-    UsageError,
-)
+from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Channel, open_channel
 from dicomlab.web.dissect import dissect
+from dicomlab.web.failures import TooSlow, translated
 from dicomlab.web.fields import HttpReader
 from dicomlab.web.media_types import MediaType, parse_content_type
 
@@ -42,10 +36,20 @@ MAX_JSON = 256 << 20
 MAX_ERROR_BODY = 64 << 10
 SHOWN_ERROR = 300
 MAX_REDIRECTS = 5
-_TRIES = 4
+SLOWEST_OCTETS_PER_S = 1024
+"""What an answer must bring on average, or it is a drip that nobody need wait for."""
+_DRIPS = 4
+"""Pieces of an answer that may each take their time before the average counts: some servers think long, then send."""
 _LONGEST_WAIT_S = 30.0
-_AGAIN = frozenset({429, 502, 503, 504})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_RETRIES = Retry(
+    total=5, connect=3, read=2, status=3, redirect=0, other=0, allowed_methods=_IDEMPOTENT | {"POST"},
+    status_forcelist=(429, 502, 503, 504), backoff_factor=0.5, backoff_jitter=0.5, backoff_max=_LONGEST_WAIT_S,
+    raise_on_status=False,
+)  # fmt: skip
+"""When to ask again, and when: it only decides; the waiting is ours, so that it can be cancelled."""
 _MOVED = frozenset({301, 302, 303, 307, 308})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _SECTION = "RFC 9110"
 
@@ -70,6 +74,10 @@ class Site:
     timeout_s: float = 60.0
     connect_timeout_s: float = 5.0
     verify_tls: bool | str = True
+    certificate: str | tuple[str, str] | None = None
+    """Our own certificate, for servers that want one: a file with both, or certificate and key."""
+    adapter: BaseAdapter | None = None
+    """What carries requests instead of a connection: a server inside this process."""
 
     def __repr__(self) -> str:
         return f"Site({self.url!r})"
@@ -212,12 +220,10 @@ class Conversation:
         self.control = control or Control()
         self.channel: Channel = open_channel("HTTP", "dicomlab", site.url, dissect, HttpReader)
         self._sockets: list[socket.socket] = []
-        self._session = requests.Session()
-        self._session.verify = site.verify_tls
-        self._session.headers["User-Agent"] = "dicomlab"
-        adapter = _Adapter(self)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = _Adapter(self)
+        self._session = self._new_session()
+        self._session.cert = site.certificate
+        self._elsewhere: requests.Session | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -226,6 +232,23 @@ class Conversation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.verify = self.site.verify_tls
+        session.headers["User-Agent"] = "dicomlab"
+        session.mount("http://", self._adapter)
+        session.mount("https://", self._adapter)
+        return session
+
+    def _session_for(self, url: str) -> tuple[requests.Session, AuthBase | None]:
+        """Who asks there: with our credentials, certificate and cookies only at the origin that they are for."""
+        if same_origin(url, self.site.url):
+            return self._session, self.site.auth
+        self._elsewhere = self._elsewhere or self._new_session()
+        return self._elsewhere, None
 
     def shut(self) -> None:
         """Break off whatever is on the wire; never waits, so that a signal handler may call it."""
@@ -252,7 +275,7 @@ class Conversation:
         try:
             yield
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise translated(error, self.site) from error
+            raise translated(error, self.site.url, self.site.timeout_s) from error
 
     @contextmanager
     def request(
@@ -265,42 +288,48 @@ class Conversation:
         content_type: str = "",
         timeout_s: float | None = None,
     ) -> Iterator[Answer]:
-        """Make one request; a body must be sized, and give its octets anew each time it is iterated.
+        """Make one request; a body gives its octets anew each time it is iterated.
 
-        Statuses that say "later" are waited for and asked again; a GET follows redirects, without credentials where
-        they lead to another origin.
+        Statuses that say "later" are waited for and asked again, which is safe for every method of the Studies Service:
+        storing twice stores once. A GET follows redirects, without credentials where they lead to another origin. Where
+        the server no longer takes a token, a new one is had once.
 
         Raises
         ------
         Unreachable
             No connection.
         Interrupted
-            The server went away, or did not answer within the time.
+            The server went away, did not answer within the time, or answers in drops.
         """
         url = self.site.url + path if path.startswith("/") else path
         headers = {"Accept": accept, "Accept-Encoding": "identity" if "multipart" in accept else "gzip"}
         if content_type:
             headers["Content-Type"] = content_type
-        tries = redirects = 0
+        retries, redirects, renewed = _RETRIES, 0, False
         while True:
-            auth = self.site.auth if _origin(url) == _origin(self.site.url) else None
+            session, auth = self._session_for(url)
             with self.mapped():
-                response = self._session.request(
+                response = session.request(
                     method, url, headers=headers, data=body, auth=auth, allow_redirects=False, stream=True,
                     timeout=(self.site.connect_timeout_s, timeout_s or self.site.timeout_s),
                 )  # fmt: skip
             answer = Answer(self, response)
-            tries += 1
             target = response.headers.get("Location", "")
-            if answer.status in _MOVED and target and method in ("GET", "OPTIONS") and redirects < MAX_REDIRECTS:
+            if answer.status in _MOVED and target and method in _READING and redirects < MAX_REDIRECTS:
                 redirects += 1
                 url = urljoin(url, target)
                 if urlsplit(url).scheme not in ("http", "https"):
                     raise RemoteProtocolError(f"a redirect to {visible(url, 100)}", section=f"{_SECTION} §15.4")
                 answer.close()
                 continue
-            if answer.status in _AGAIN and tries < _TRIES:
-                wait_s = _wait(response.headers.get("Retry-After", ""), tries)
+            if answer.status == 401 and not renewed and (renew := getattr(auth, "renew", None)) is not None:
+                renewed = True
+                answer.close()
+                if renew():
+                    self.channel.note("the server no longer takes the token; asking with a new one")
+                    continue
+            if later := self._later(retries, method, response):
+                retries, wait_s = later
                 self.channel.note(f"{answer.status_line}: asking again in {wait_s:.1f} s")
                 answer.close()
                 if self.control.wait(wait_s):
@@ -314,11 +343,23 @@ class Conversation:
         finally:
             answer.close()
 
+    def _later(self, retries: Retry, method: str, response: requests.Response) -> tuple[Retry, float] | None:
+        """Whether to ask again after this answer: what is left of our patience, and seconds until then."""
+        if not retries.is_retry(method, response.status_code, "Retry-After" in response.headers):
+            return None
+        try:
+            left = retries.increment(method, response.url, response=response.raw)
+            wait_s = left.get_retry_after(response.raw)
+        except urllib3.exceptions.MaxRetryError:
+            return None
+        except urllib3.exceptions.InvalidHeader:  # a Retry-After that is neither a number nor a date
+            wait_s = None
+        return left, min(left.get_backoff_time() if wait_s is None else wait_s, _LONGEST_WAIT_S)
 
-def _wait(retry_after: str, tries: int) -> float:
-    """Seconds until the next try: what the server asks for, at most half a minute."""
-    wanted = float(retry_after) if re.fullmatch(r"\d{1,6}", retry_after.strip()) else 0.25 * 2**tries
-    return min(wanted, _LONGEST_WAIT_S)
+
+def same_origin(url: str, other: str) -> bool:
+    """Whether two URLs have the same origin: scheme, host and port (RFC 6454 §4)."""
+    return _origin(url) == _origin(other)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -338,14 +379,24 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **options)
-        opened = self._conversation.opened
+        opened, timeout_s = self._conversation.opened, self._conversation.site.timeout_s
+
+        class Paced(HTTPResponse):
+            def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+                super().__init__(sock, *args, **options)
+                self.fp.close()
+                self.fp = io.BufferedReader(_Pace(sock, timeout_s))
 
         class Plain(HTTPConnection):
+            response_class = Paced
+
             def connect(self) -> None:
                 super().connect()
                 opened(self.sock)
 
         class Secure(HTTPSConnection):
+            response_class = Paced
+
             def connect(self) -> None:
                 super().connect()
                 opened(self.sock)
@@ -366,11 +417,46 @@ class _Adapter(HTTPAdapter):
             tapped.tap_sent(_head(first, {"Host": where.netloc, **request.headers}.items()))
             if request.body is not None:
                 request.body = _TappedBody(request.body, tapped)  # type: ignore[assignment]  # any iterable will do
-        response = super().send(request, *args, **options)
+        instead = tapped.site.adapter
+        response = (instead.send if instead is not None else super().send)(request, *args, **options)
         if tapped.channel.trace is not None:
             first = f"HTTP/1.1 {response.status_code} {response.reason or ''}".rstrip()
             tapped.tap_received(_head(first, response.headers.items()))
         return response
+
+
+class _Pace(io.RawIOBase):
+    """The octets of an answer as they come off a socket, as long as they come fast enough.
+
+    The time between two reads is bounded by the socket. Here the sum is: a peer that sends an octet a minute would hold
+    us for ever, in its head as well as in its body.
+    """
+
+    def __init__(self, connected: socket.socket, patience_s: float) -> None:
+        super().__init__()
+        self._raw = connected.makefile("rb", buffering=0)
+        self._patience_s = patience_s
+        self._waited_s, self._octets, self._pieces = 0.0, 0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Take what is there, waiting for it if need be."""
+        began = time.monotonic()
+        count: int | None = self._raw.readinto(buffer)
+        self._waited_s += time.monotonic() - began
+        self._octets += count or 0
+        self._pieces += 1
+        if self._pieces >= _DRIPS and self._waited_s >= self._patience_s:
+            if count and self._octets < SLOWEST_OCTETS_PER_S * self._waited_s:
+                raise TooSlow(f"{self._octets} octets came in {self._waited_s:.1f} s")
+            self._waited_s, self._octets, self._pieces = 0.0, 0, 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 class _TappedBody:
@@ -396,85 +482,3 @@ def _head(first: str, headers: Iterable[tuple[Any, Any]]) -> bytes:
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-_USAGE = (
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.URLRequired,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-    urllib3.exceptions.LocationValueError,
-)
-_TLS = (requests.exceptions.SSLError, urllib3.exceptions.SSLError, ssl.SSLError)
-_NO_CONNECTION = (
-    requests.exceptions.ConnectTimeout,
-    requests.exceptions.ProxyError,
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-    ConnectionRefusedError,
-    socket.gaierror,
-)
-_BROKEN_BODY = (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError)
-_BAD = (
-    requests.exceptions.InvalidJSONError,
-    requests.exceptions.TooManyRedirects,
-    urllib3.exceptions.InvalidHeader,
-    urllib3.exceptions.ResponseNotChunked,
-    urllib3.exceptions.BodyNotHttplibCompatible,
-    urllib3.exceptions.ResponseError,
-    urllib3.exceptions.HeaderParsingError,
-)
-_NO_HTTP = (client.BadStatusLine, client.LineTooLong, client.UnknownProtocol)
-_SLOW = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-
-
-def translated(error: Exception, site: Site) -> DicomlabError:
-    """Give the error of our tree that an exception of requests, urllib3 or the system means here."""
-    causes = tuple(_causes(error))
-
-    def among(kinds: tuple[type[BaseException], ...]) -> bool:
-        return any(isinstance(one, kinds) for one in causes)
-
-    if among(_USAGE):
-        return UsageError(f"{site.url}: this is no URL that can be asked: {visible(str(error), 200)}")
-    if among(_TLS):
-        return Unreachable(
-            f"no secure connection: {visible(str(causes[-1]), 200)}; is the certificate of an own authority?"
-            " verify_tls=\"path/to/ca.pem\" trusts it",
-            endpoint=site.url,
-        )  # fmt: skip
-    if among(_NO_CONNECTION):
-        return Unreachable(
-            f"no connection ({visible(str(causes[-1]), 160)}); is the server running, and are host and port right?",
-            endpoint=site.url,
-        )
-    if among(_SLOW):
-        return Interrupted(
-            f"nothing came for {site.timeout_s:g} s; a slow server needs WebEndpoint(..., timeout_s=)",
-            endpoint=site.url,
-        )
-    if among(_BROKEN_BODY):
-        return RemoteProtocolError("the body is not compressed as its head says", section=f"{_SECTION} §8.4")
-    cut = isinstance(causes[-1], client.BadStatusLine) and "HTTP/".startswith(str(causes[-1])[:5])
-    if among(_NO_HTTP) and not cut and not among((client.RemoteDisconnected,)):
-        return RemoteProtocolError(f"this is no HTTP: {visible(str(causes[-1]), 100)}", section="RFC 9112 §4")
-    if among(_BAD):
-        return RemoteProtocolError(f"the answer is broken: {visible(str(error), 200)}", section=_SECTION)
-    return Interrupted(f"the connection broke off ({visible(str(causes[-1]), 160)})", endpoint=site.url)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it wraps, outermost first."""
-    seen: list[BaseException] = []
-    todo: list[object] = [error]
-    while todo and len(seen) < 20:
-        one = todo.pop(0)
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            todo += [getattr(one, "reason", None), *one.args, one.__cause__]
-    return iter(seen)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import inspect
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import requests
@@ -25,7 +27,8 @@ from dicomlab.model.trace import trace
 from dicomlab.web import http, search
 from dicomlab.web.auth import Bearer
 from dicomlab.web.endpoint import WebEndpoint
-from dicomlab.web.http import Conversation, Site, translated
+from dicomlab.web.failures import translated
+from dicomlab.web.http import Conversation, Site
 from tests.unit.web.scripted import Asked, reply, rows, scripted, studies
 
 SITE = Site("http://127.0.0.1:1/dicom-web")
@@ -71,7 +74,7 @@ def test_every_exception_of_requests_has_its_place() -> None:
     for kind, ours in EXPECTED.items():
         error = kind.__new__(kind)
         error.args = ("it says so",)
-        assert type(translated(error, SITE)) is ours, kind
+        assert type(translated(error, SITE.url, 60.0)) is ours, kind
 
 
 def test_every_exception_of_urllib3_is_mapped() -> None:
@@ -81,7 +84,9 @@ def test_every_exception_of_urllib3_is_mapped() -> None:
         error = kind.__new__(kind)
         error.args = ("it says so",)
         error.__dict__.update(partial=1, expected=2, length=b"", response=None)
-        assert isinstance(translated(error, SITE), Unreachable | Interrupted | RemoteProtocolError | UsageError), kind
+        assert isinstance(
+            translated(error, SITE.url, 60.0), Unreachable | Interrupted | RemoteProtocolError | UsageError
+        ), kind
 
 
 def find(url: str, **options: object) -> object:
@@ -246,3 +251,78 @@ class Sized:
 
     def __len__(self) -> int:
         return len(self.octets)
+
+
+# --- answers in drops
+
+
+def dripping(octets: bytes, every_s: float, then: bytes = b"") -> Iterator[str]:
+    """A server that sends an octet at a time, each within the time that is given."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(65536)
+                        for octet in octets:
+                            connection.sendall(bytes([octet]))
+                            if stop.wait(every_s):
+                                return
+                        connection.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/dicom-web"
+        stop.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+drip = contextmanager(dripping)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: 9000\r\n\r\n"
+
+
+@pytest.mark.parametrize("octets", [HEAD, HEAD[:17] + b"X: " + b"y" * 9000, HEAD + b" " * 9000])
+def test_a_drip_has_an_end(octets: bytes) -> None:
+    with drip(octets, 0.05) as url, pytest.raises(Interrupted, match=r"octets came in|nothing came"):
+        find(url, timeout_s=0.3)
+
+
+def test_a_server_that_thinks_long_and_then_sends_is_waited_for() -> None:
+    body = b"[" + b" " * 100_000 + b"]"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with drip(head[:2], 0.2, head[2:] + body) as url:
+        assert len(find(url, timeout_s=0.3)) == 0  # type: ignore[arg-type]
+
+
+def test_chunk_sizes_in_drops_have_an_end() -> None:
+    octets = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 9000
+    with drip(octets, 0.02) as url, pytest.raises(Interrupted):
+        find(url, timeout_s=0.3)
+
+
+# --- cookies and redirects elsewhere
+
+
+def test_cookies_stay_with_their_origin() -> None:
+    with scripted(lambda asked: studies()) as other:
+
+        def answer(asked: Asked) -> bytes:
+            if "limit" in asked.query and len(server.asked) > 1:
+                return reply("307 There", Location=other.url + "/studies")
+            return studies("1.2", Set_Cookie="session=geheim")
+
+        with scripted(answer) as server:
+            find(server.url)
+        assert "cookie" in server.asked[1].headers
+        assert "cookie" not in other.asked[0].headers
+
+
+def test_a_retry_after_that_is_none_does_not_matter() -> None:
+    answers = iter([reply("503 Later", Retry_After="soon"), studies()])
+    with scripted(lambda asked: next(answers)) as server:
+        find(server.url)
+        assert len(server.asked) == 2
