@@ -111,6 +111,15 @@ _running: ContextVar[Control | None] = ContextVar("dicomlab_running", default=No
 """The verb that is being carried out here, so that the verbs it uses end with it."""
 
 
+def pause(seconds: float) -> bool:
+    """Sleep as a part of the verb that is carried out here; wake when it is cancelled, and say so."""
+    control = _running.get()
+    if control is None:
+        time.sleep(seconds)
+        return False
+    return control.wait(seconds)
+
+
 @contextmanager
 def _first_interrupt_cancels(control: Control) -> Iterator[None]:
     """In the main thread: the first SIGINT cancels `control`, a second one raises KeyboardInterrupt."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 
 from requests import PreparedRequest
@@ -10,25 +12,53 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from dicomlab.errors import UsageError
 from dicomlab.profiles import names_secret, secret
 
-Auth = AuthBase | tuple[str, str] | Callable[[], str] | None
+Auth = AuthBase | tuple[str, str] | Callable[[], "str | tuple[str, float]"] | None
+EARLY_S = 60.0
+"""How long before its end a token is replaced."""
 
 
 class Bearer(AuthBase):
-    """A bearer token (RFC 6750): text, or a function that gives a fresh one for each request."""
+    """A bearer token (RFC 6750): text, or a function that gives one.
 
-    def __init__(self, token: str | Callable[[], str]) -> None:
-        self._token = token
+    A function that gives text is asked for each request. One that gives ``(text, seconds)`` says for how long the token
+    is good: it is asked again a minute before that ends, or when the server no longer takes the token, and never by two
+    threads at once.
+    """
+
+    def __init__(self, token: str | Callable[[], str | tuple[str, float]]) -> None:
+        self._source = token
+        self._lock = threading.Lock()
+        self._token, self._good_until = "", 0.0
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the token into the head of a request."""
-        token = self._token() if callable(self._token) else self._token
+        token = self._current()
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
             raise UsageError("the bearer token is no token: ASCII without spaces or line ends (RFC 6750 §2.1)")
         r.headers["Authorization"] = f"Bearer {token}"
         return r
 
+    def _current(self) -> str:
+        if not callable(self._source):
+            return self._source
+        with self._lock:
+            if self._token and time.monotonic() < self._good_until:
+                return self._token
+            given = self._source()
+            if isinstance(given, tuple):
+                self._token, seconds = given
+                self._good_until = time.monotonic() + max(seconds - EARLY_S, seconds / 2)
+                return self._token
+            return given
+
+    def renew(self) -> bool:
+        """Forget the token, which the server no longer takes; whether there may be another."""
+        with self._lock:
+            self._token, self._good_until = "", 0.0
+        return callable(self._source)
+
     def __repr__(self) -> str:
-        return "Bearer(•••)"
+        return f"{type(self).__name__}(•••)"
 
 
 class Basic(HTTPBasicAuth):
