@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 
 from dicomlab.part10.files import Parcel, parcel_of_file
 from dicomlab.samples import real_files
+from tests.interop.sides import KEYS, Side, opened
+from tests.peers.dcmtk import StoreScp
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,32 @@ def real() -> dict[str, Parcel]:
 @pytest.fixture(scope="session")
 def paths(real: dict[str, Parcel]) -> list[Path]:
     return [p.path for p in real.values() if p.path is not None]
+
+
+@pytest.fixture(scope="module")
+def third(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreScp]:
+    """A storescp to which the peers of this module may move."""
+    with StoreScp(tmp_path_factory.mktemp("third"), "--fork") as peer:
+        yield peer
+
+
+def _side(key: str) -> Any:
+    @pytest.fixture(scope="module", name=f"side {key}")
+    def start(tmp_path_factory: pytest.TempPathFactory, third: StoreScp, orthanc: Any) -> Iterator[Side]:
+        with opened(key, tmp_path_factory.mktemp("side"), third, orthanc) as one:
+            yield one
+
+    return start
+
+
+for _key in KEYS:
+    globals()[f"side {_key}"] = _side(_key)
+
+
+@pytest.fixture
+def side(request: pytest.FixtureRequest, orthanc: Any) -> Side:
+    """The peer of the key that the test is given; started once for a module, when first asked for."""
+    return request.getfixturevalue(f"side {request.param}")  # type: ignore[no-any-return]
 
 
 def dataset_octets(path: Path) -> bytes:
