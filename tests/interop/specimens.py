@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,6 +141,16 @@ def _jpeg() -> bytes:
 def _opaque() -> bytes:
     """No encoder for HTJ2K is at hand; what counts here is that octets which nobody can read travel unchanged."""
     return random.Random(SEED).randbytes(3001) + b"\0"
+
+
+def some(values: Iterable[Any], keep: int) -> list[Any]:
+    """A seeded sample of one axis; the others are ``full``."""
+    values = tuple(values)
+    kept = set(random.Random(SEED).sample(range(len(values)), keep))
+    return [
+        pytest.param(value, id=str(value), marks=() if number in kept else pytest.mark.full)
+        for number, value in enumerate(values)
+    ]
 
 
 def matrix(*axes: Sequence[Any], keep: int) -> list[Any]:
