@@ -33,6 +33,8 @@ MAX_PDU = 131_072
 """What we offer: nothing is gained beyond it, and some peers never send more."""
 BUFFER_OCTETS = 256 << 10
 _LINGER_S = 1.0
+_LINGER_OCTETS = 8 << 20
+"""What may still be on its way when we have said our last word; who sends more than that is reset."""
 _LAST_WORD_S = 0.2
 _IN_ORDER = (GeneratorExit, ServiceError, Refused)
 """What ends a block without anything being wrong with the conversation itself."""
@@ -246,11 +248,12 @@ class Connection:
         deadline = time.monotonic() + _LINGER_S
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            scrap = bytearray(64 << 10)
-            while (left := deadline - time.monotonic()) > 0:
+            scrap, passed_over = bytearray(64 << 10), 0
+            while passed_over < _LINGER_OCTETS and (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)
-                if not self._socket.recv_into(scrap):
+                if not (count := self._socket.recv_into(scrap)):
                     return
+                passed_over += count
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""

@@ -17,6 +17,10 @@ from dicomlab.errors import RemoteProtocolError
 _ITEM = Struct(">BxH")
 
 
+MAX_ITEMS = 1024
+"""Items in a row: of a PDU (128 contexts and a few), of a context (its transfer syntaxes), of the user information."""
+
+
 class Role(NamedTuple):
     """SCP/SCU role selection of one SOP Class (PS3.7 §D.3.3.4)."""
 
@@ -143,7 +147,11 @@ def _counted(octets: bytes) -> bytes:
 
 def items(view: memoryview, at: int, base: int, section: str) -> Iterator[tuple[int, int, memoryview]]:
     """Walk items: type, octet of the body counted from the start of the PDU, body."""
+    count = 0
     while at < len(view):
+        count += 1
+        if count > MAX_ITEMS:  # each is an object here, of many times its octets there
+            raise RemoteProtocolError(f"more than {MAX_ITEMS} items", section=section, offset=base + at)
         if at + 4 > len(view):
             raise RemoteProtocolError("cut inside the header of an item", section=section, offset=base + at)
         kind, length = _ITEM.unpack_from(view, at)

@@ -20,6 +20,8 @@ MAX_DEPTH = 64
 """Nested sequences beyond which a data set is called broken."""
 
 MAX_INFLATED = 256 << 20
+MAX_RATIO, FREE_OF_RATIO = 100, 64 << 20
+"""How many times its length a deflated data set may inflate to, and up to how many octets nobody asks."""
 """Octets beyond which a deflated data set is called a bomb."""
 
 MAX_PADDING = 64 << 10
@@ -173,12 +175,13 @@ def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
     Raises
     ------
     RemoteProtocolError
-        It inflates to more than `cap`, is cut, or is no deflate stream.
+        It inflates to more than `cap`, or to more than 64 MiB and 100 times its length; it is cut, or no stream.
 
     Source
     ------
     PS3.5 §A.5.
     """
+    cap = min(cap, max(FREE_OF_RATIO, MAX_RATIO * len(octets)))
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         result = stream.decompress(octets, cap + 1)

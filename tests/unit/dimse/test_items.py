@@ -12,6 +12,7 @@ from pynetdicom.pdu_items import (
 )
 
 from dicomlab.dimse.items import (
+    MAX_ITEMS,
     CommonExtended,
     Identity,
     Role,
@@ -44,6 +45,13 @@ def test_items_are_counted_from_the_start_of_the_pdu() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         list(items(memoryview(b"\x51\0\0\x04\0\0\0\1\x52\0\0\x09abc"), 0, 100, "PS3.7 §D.3.3"))
     assert caught.value.offset == 110
+
+
+def test_items_are_counted() -> None:
+    """A mebibyte of them would become a hundred mebibytes of objects."""
+    assert len(list(items(memoryview(b"\x40\0\0\0" * MAX_ITEMS), 0, 0, "PS3.8 §9.3.2"))) == MAX_ITEMS
+    with pytest.raises(RemoteProtocolError, match="more than 1024 items"):
+        list(items(memoryview(b"\x40\0\0\0" * (MAX_ITEMS + 1)), 0, 0, "PS3.8 §9.3.2"))
 
 
 @pytest.mark.parametrize(("octets", "text"), [(b"1.2\0", "1.2"), (b" 1.2 ", "1.2"), (b"", "")])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.part10.files import Parcel, parcel_of_file
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from dicomlab.part10.walk import MAX_DEPTH, MAX_PADDING, Element, elements, inflated, length_of_whole
+from dicomlab.part10.walk import FREE_OF_RATIO, MAX_DEPTH, MAX_PADDING, Element, elements, inflated, length_of_whole
 from tests.unit.part10.vectors import names, vector
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -208,7 +208,11 @@ def test_a_deflated_bomb_is_bounded() -> None:
     assert len(inflated(bomb, 1_000_000)) == 1_000_000
     with pytest.raises(RemoteProtocolError, match="inflates to more than 999999 octets"):
         inflated(bomb, 999_999)
+    bomb = deflated(b"\0" * (FREE_OF_RATIO + 1))
+    with pytest.raises(RemoteProtocolError, match=f"inflates to more than {FREE_OF_RATIO} octets"):
+        inflated(bomb)
     bomb = deflated(b"\0" * 20_000_000)
+    assert len(inflated(bomb)) == 20_000_000  # what is not large may be nothing but zeros
     tracemalloc.start()
     try:
         with pytest.raises(RemoteProtocolError):
