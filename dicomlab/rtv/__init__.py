@@ -1,0 +1,1 @@
+"""Real-Time Communication (PS3.22): video, audio and DICOM metadata over RTP, sent and received."""
