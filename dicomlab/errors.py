@@ -36,6 +36,9 @@ class DicomlabError(Exception):
     partial: Any = None
     """The ``Cohort`` or ``Report`` of what arrived before the failure, where something did."""
 
+    transient: bool = False
+    """Whether the same call may work later without anybody changing anything: a busy peer, a connection that broke."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Let errors cross to another process, whatever their constructors take; what they carry stays behind."""
         kept = {name: value for name, value in self.__dict__.items() if name not in ("trace", "partial")}
@@ -89,6 +92,8 @@ class CommunicationError(DicomlabError):
 class Unreachable(CommunicationError):
     """Nobody answered: no route, no listener, no such folder, no packet in time."""
 
+    transient = True
+
 
 class Refused(CommunicationError):
     """Somebody answered, and declined: rejected, unauthorized, no permission."""
@@ -96,6 +101,8 @@ class Refused(CommunicationError):
 
 class Interrupted(CommunicationError):
     """It started, then broke off: connection lost, deadline passed, medium full or gone."""
+
+    transient = True
 
 
 class Cancelled(CommunicationError):

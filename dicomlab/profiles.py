@@ -5,6 +5,7 @@
     [node.pacs]
     address = "PACS@10.0.0.5:104"
     me = "LAB1:11112"
+    tls = "bcp195"                  # with cert, key and ca where both ends show certificates
 
     [web.pacs]
     url = "https://pacs.example.org/dicom-web"
@@ -31,7 +32,11 @@ _SECRETS, _PLACES = ("token", "user", "password"), ("env", "keyring")
 SERVICE = "dicomlab"
 """The service under which secrets stand in the system's keyring."""
 _KEYS = {
-    "node": {"address": True, "me": False},
+    "node": {
+        "address": True,
+        **dict.fromkeys(("me", "tls", "cert", "key", "ca"), False),
+        **dict.fromkeys((f"{what}_{where}" for what in ("user", "password") for where in _PLACES), False),
+    },
     "web": {"url": True, **dict.fromkeys((f"{what}_{where}" for what in _SECRETS for where in _PLACES), False)},
 }
 _MAX_OCTETS = 1 << 20

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,12 @@ from typing import Any, Self
 
 from dicomlab.archive.store import Store, StoreSink
 from dicomlab.dimse import services
+from dicomlab.dimse.handlers import Handlers, check_handlers
+from dicomlab.dimse.listener import MAX_ASSOCIATIONS, OnIdentity, Terms
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.secure import TLS, security_of
+from dicomlab.dimse.services import MAX_INSTANCE_OCTETS
+from dicomlab.dimse.serving import Service
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.media.media_set import MediaSet
 from dicomlab.model.address import AEAddress
@@ -23,12 +29,15 @@ from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.summary import Summarised, Summary
+from dicomlab.model.trace import Trace
 from dicomlab.part10.files import CHUNK_OCTETS, Unfit, parcels
 from dicomlab.web import origin
 from dicomlab.web.endpoint import WebEndpoint
 
 AE_TITLE = "DICOMLAB"
 OUR_AE_TITLE = "LAB1"
+FREE_OCTETS = 256 << 20
+"""Room on the medium below which nothing is taken over DIMSE."""
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -55,11 +64,33 @@ class Archive(Summarised):
     on_store : callable, optional
         Called with the :class:`Instance` after each one is stored, in the thread that stored it.
     known : mapping of str to (host, port), optional
-        The Application Entities to which a C-MOVE may send, beside ``archive.node`` itself.
+        The Application Entities to which a C-MOVE or a commitment report may go, beside ``archive.node`` itself.
+    callers : collection of str, optional
+        The AE titles that may call over DIMSE; None: all.
+    hosts : collection of str, optional
+        The addresses and networks (``"10.0.0.0/8"``) that may connect over DIMSE; None: all.
+    tls : sequence, optional
+        Speak TLS over DIMSE, and nothing else: ``(cert, key, ca)`` with PEM files, where callers must show a
+        certificate that ``ca`` signed. See :func:`dicomlab.dimse.secure.security_of`.
+    on_identity : callable, optional
+        ``on_identity(identity, caller)`` says whether that user may come in over DIMSE.
+    handlers : mapping of str to callable, optional
+        Your own functions in the place of what the archive answers: ``{"C-FIND": answer}``. Each gets one
+        :class:`dicomlab.dimse.handlers.Asked` and gives data sets (C-FIND), paths or data sets to be sent (C-GET,
+        C-MOVE), a status (C-ECHO, C-STORE) or the reasons for what can't be kept safe, by UID (N-ACTION).
+    services : sequence of Service, optional
+        Further DIMSE services: see :class:`dicomlab.dimse.serving.Service`.
+    max_associations, max_instance_octets, free_octets : int
+        Most associations at a time; the largest instance that is taken over DIMSE; the room on the medium below which
+        nothing is taken.
+    timeout_s, idle_timeout_s : float
+        Longest time without progress inside a message, and between two messages, in seconds.
+    trace : Trace, optional
+        Where what crosses the DIMSE door is recorded, as its own side sees it.
 
     Source
     ------
-    PS3.4 Annexes A, B, C (Verification, Storage, Query/Retrieve); PS3.18 §10 (Studies Service).
+    PS3.4 Annexes A, B, C, J, Y, Z (Verification, Storage, Query/Retrieve, Storage Commitment); PS3.18 §10.
     """
 
     def __init__(
@@ -70,17 +101,49 @@ class Archive(Summarised):
         *,
         web_port: int = 0,
         known: dict[str, tuple[str, int]] | None = None,
+        callers: Collection[str] | None = None,
+        hosts: Collection[str] | None = None,
+        tls: TLS = None,
+        on_identity: OnIdentity | None = None,
+        handlers: Handlers | None = None,
+        services: Sequence[Service] = (),
+        max_associations: int = MAX_ASSOCIATIONS,
+        max_instance_octets: int = MAX_INSTANCE_OCTETS,
+        free_octets: int = FREE_OCTETS,
+        timeout_s: float = 60.0,
+        idle_timeout_s: float = 60.0,
+        trace: Trace | None = None,
     ) -> None:
         self._given = Path(path) if path is not None else None
         self._at = AEAddress.parse(address) if address is not None else None
         self._on_store = on_store
         self._web_port = web_port
         self._known = dict(known or {})
+        self._security, self._tls = security_of(tls), tls
+        self._free_octets = free_octets
+        self.faults = Faults()
+        """What it does wrong on purpose, on both doors."""
+        self._door: dict[str, Any] = {
+            "terms": Terms(
+                callers=callers,
+                hosts=hosts,
+                on_identity=on_identity,
+                max_associations=max_associations,
+                timeout_s=timeout_s,
+                idle_timeout_s=idle_timeout_s,
+            ),
+            "security": self._security,
+            "handlers": check_handlers(handlers),
+            "services": tuple(services),
+            "max_instance_octets": max_instance_octets,
+            "faults": self.faults,
+            "trace": trace,
+        }
+        if self._security and None in (self._security.client, self._security.server):
+            raise UsageError("an archive listens and asks: give it tls=(cert, key, ca)")
         self._open: _Open | None = None
         self._closer: weakref.finalize[Any, Any] | None = None
         self._fictional = False
-        self.faults = Faults()
-        """What it does wrong on purpose, on both doors."""
 
     @classmethod
     def demo(cls) -> Self:
@@ -206,7 +269,7 @@ class Archive(Summarised):
             return Summary("Archive (closed)", (("folder", where), ("opens", "on first use")))
         opened = self._open
         facts = [
-            ("DIMSE", str(opened.node.address)),
+            ("DIMSE", str(opened.node.address) + (" over TLS" if self._security else "")),
             ("DICOMweb", str(opened.web)),
             ("instances", str(len(opened.store.index))),
             ("folder", "temporary" if self._given is None else str(self._given)),
@@ -232,8 +295,15 @@ class _Open:
             stack.callback(self.store.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
             known = dict(archive._known)
+            free, instances = archive._free_octets, self.store.instances
             listener = services.serve(
-                self.store, ae_title=at.ae_title, host=at.host, port=at.port, destination=known.get
+                self.store,
+                ae_title=at.ae_title,
+                host=at.host,
+                port=at.port,
+                destination=known.get,
+                free_octets=lambda: shutil.disk_usage(instances).free - free,
+                **archive._door,
             )
             stack.callback(listener.close)
             server = origin.serve(self.store, host=at.host, port=archive._web_port)
@@ -241,7 +311,7 @@ class _Open:
             ours = _free_port()
             known[OUR_AE_TITLE] = ("127.0.0.1", ours)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
-            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}")
+            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
             self.web = WebEndpoint(server.url.replace(at.host, near.host, 1))
             self.node.fictional = self.web.fictional = archive._fictional
             self._stack = stack.pop_all()

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 from dicomlab.dimse import pdu
@@ -19,6 +20,7 @@ from dicomlab.dimse.connection import MAX_PDU, Connection, release_views
 from dicomlab.dimse.identifier import MAX_IDENTIFIER
 from dicomlab.dimse.items import Role, UserInformation
 from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.secure import SecureSocket
 from dicomlab.dimse.state import Event, State
 from dicomlab.errors import CommunicationError, RemoteProtocolError
 from dicomlab.model.trace import Channel
@@ -50,7 +52,7 @@ class Association(Connection):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | SecureSocket,
         channel: Channel,
         *,
         endpoint: str,
@@ -164,6 +166,18 @@ class Association(Connection):
                 return None
             else:
                 raise self._unexpected(octets)
+
+    def readable(self, timeout_s: float, *others: int) -> bool:
+        """Wait until something has arrived that nobody has read yet: see :meth:`Connection.readable`."""
+        try:
+            first = next(self._values, None)
+        except RemoteProtocolError:
+            self.abort(provider_reason=6)
+            raise
+        if first is not None:
+            self._values = chain((first,), self._values)
+            return True
+        return super().readable(timeout_s, *others)
 
     # --- sending ---------------------------------------------------------------------------------------------------
 

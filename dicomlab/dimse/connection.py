@@ -18,6 +18,7 @@ from typing import Self
 
 from dicomlab.dimse import pdu
 from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.secure import SecureSocket, wait_for
 from dicomlab.dimse.state import PROVIDER_ABORTS, RECEIVED, Event, State, follow
 from dicomlab.errors import (
     CommunicationError,
@@ -62,7 +63,7 @@ class Connection:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | SecureSocket,
         channel: Channel,
         *,
         endpoint: str,
@@ -80,6 +81,8 @@ class Connection:
         self.last_activity = time.monotonic()
         self.alive: Callable[[], float] | None = None
         """Tells when something last moved that counts as progress of this association (C-MOVE sub-operations)."""
+        self.on_step: Callable[[Event, State, str, State], None] | None = None
+        """Told of each step of the state machine."""
         self._socket = sock
         self._requestor = requestor
         self._buffer = bytearray(max(BUFFER_OCTETS, max_pdu + pdu.HEADER_OCTETS))
@@ -93,9 +96,18 @@ class Connection:
         host: str = self._socket.getsockname()[0]
         return host
 
+    @property
+    def peer_host(self) -> str:
+        """The address of the peer."""
+        host: str = self._socket.getpeername()[0]
+        return host
+
     def step(self, event: Event) -> str:
         """Follow the state table; gives the action that the event causes."""
-        action, self.state = follow(self.state, event, requestor=self._requestor)
+        before = self.state
+        action, self.state = follow(before, event, requestor=self._requestor)
+        if self.on_step is not None:
+            self.on_step(event, before, action, self.state)
         return action
 
     # --- receiving -------------------------------------------------------------------------------------------------
@@ -181,6 +193,18 @@ class Connection:
             return False
         except OSError:
             return True
+        return True
+
+    def readable(self, timeout_s: float, *others: int) -> bool:
+        """Wait, but read nothing, until something has arrived, or one of the `others` (descriptors) can be read."""
+        deadline = time.monotonic() + timeout_s
+        while self._end == self._start:
+            if isinstance(self._socket, SecureSocket) and self.waiting():
+                return True  # what can be read beneath may be no data yet
+            if not wait_for(self._socket.fileno(), *others, timeout_s=deadline - time.monotonic()):
+                return False
+            if not isinstance(self._socket, SecureSocket) or (others and wait_for(*others, timeout_s=0)):
+                return True
         return True
 
     # --- sending ---------------------------------------------------------------------------------------------------
@@ -311,7 +335,7 @@ class Connection:
             return self.interrupted(f"the association was aborted {value.meaning}")
         return LocalProtocolError(f"{pdu.PDU_NAMES[octets[0]]} passed the state table", section="PS3.8 Table 9-10")
 
-    def answer_to_request(self) -> pdu.AssociateAccept | pdu.AssociateReject:
+    def answer_to_request(self, timeout_s: float | None = None) -> pdu.AssociateAccept | pdu.AssociateReject:
         """Read the answer to our A-ASSOCIATE-RQ.
 
         Raises
@@ -319,7 +343,7 @@ class Connection:
         Interrupted
             Aborted or closed instead.
         """
-        value = pdu.decode(self.read_pdu())
+        value = pdu.decode(self.read_pdu(timeout_s))
         if isinstance(value, pdu.Abort):
             self.close()
             raise self.interrupted(f"the association was aborted {value.meaning} before it was answered")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from dicomlab.dimse import tables
@@ -11,11 +12,14 @@ from dicomlab.dimse.agreement import Agreement, Contexts, negotiate
 from dicomlab.dimse.byhand import Session
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.doctor import Diagnosis, examine
+from dicomlab.dimse.extended import OPTIONS
+from dicomlab.dimse.identity import User, identity_of
 from dicomlab.dimse.negotiation import Proposal, peer_of
 from dicomlab.dimse.retrieve import Method, deliver
 from dicomlab.dimse.search import Search
+from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.sending import send
-from dicomlab.errors import CommunicationError, RemoteProtocolError
+from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
 from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
 from dicomlab.model.progress import Control
@@ -24,7 +28,7 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.verification import Verification
-from dicomlab.profiles import is_name, profile
+from dicomlab.profiles import is_name, names_secret, profile, secret
 
 OUR_AE_TITLE = "DICOMLAB"
 
@@ -53,32 +57,72 @@ class Node(SearchPath, StorePath, Summarised):
         Longest time without any progress, in seconds.
     connect_timeout_s : float
         Longest time for the TCP connection, in seconds.
+    acse_timeout_s : float
+        Longest time for the answer to a request for an association, in seconds.
     max_pdu : int
         Longest P-DATA-TF PDU that we take, in octets, 4096 to 16777216.
+    tls : bool, str, SSLContext or sequence, optional
+        Speak TLS 1.2 or newer, here and where we listen: True or ``"bcp195"`` (PS3.15 B.12), ``"bcp195-modified"``
+        (B.13), ``(cert, key, ca)`` with PEM files where both ends show certificates, or an SSLContext of your own:
+        see :func:`dicomlab.dimse.secure.security_of`. Never plaintext instead.
+    user : str or tuple, optional
+        Who the user is: a name, ``(name, passcode)``, ``("kerberos", ticket)``, ``("saml", assertion)`` or
+        ``("jwt", token)``. Over TLS only.
+    force_plaintext_user : bool
+        Send the user's identity without TLS all the same.
+    extended : collection of str
+        What extended negotiation asks for in every query: ``relational``, ``datetime``, ``fuzzy``, ``timezone``,
+        ``enhanced``, ``empty``, ``multiple`` (see :mod:`dicomlab.dimse.extended`). For one query alone:
+        ``find("series", relational=True)``. What was granted is in ``cohort.granted``.
+    senders : collection of str
+        Addresses and networks that may send us what a C-MOVE asks for, beside the peer's own address and AE title.
 
     Raises
     ------
     UsageError
-        An address, an AE title or a number that can't be.
+        An address, an AE title or a number that can't be; a user without TLS.
 
     Source
     ------
-    PS3.4 Annexes A to C, PS3.7, PS3.8.
+    PS3.4 Annexes A to C, J; PS3.7; PS3.8; PS3.15 B.12, B.13.
     """
+
+    _options = frozenset(OPTIONS)
 
     def __init__(
         self,
         address: str | AEAddress,
         me: str | OwnAE = OUR_AE_TITLE,
         *,
-        timeout_s: float = 30.0,
+        timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
+        acse_timeout_s: float = 15.0,
         max_pdu: int = 131_072,
+        tls: TLS = None,
+        user: User = None,
+        force_plaintext_user: bool = False,
+        extended: Collection[str] = (),
+        senders: Collection[str] = (),
     ) -> None:
         if isinstance(address, str) and is_name(address):
             entry = profile("node", address)
             address, me = entry["address"], me if me != OUR_AE_TITLE else entry.get("me", me)
-        self._peer = peer_of(address, me, timeout_s, connect_timeout_s, max_pdu)
+            tls, user = tls or _tls_of(entry), user or _user_of(entry)
+        security = security_of(tls)
+        if security and security.client is None:
+            raise UsageError("that SSLContext is for servers; to ask a peer, make one with PROTOCOL_TLS_CLIENT")
+        self._peer = peer_of(
+            address,
+            me,
+            timeout_s,
+            connect_timeout_s,
+            max_pdu,
+            acse_timeout_s=acse_timeout_s,
+            security=security,
+            identity=identity_of(user, encrypted=security.client is not None, forced=force_plaintext_user),
+            options=extended,
+            senders=senders,
+        )
         self.fictional = False
 
     @property
@@ -173,8 +217,13 @@ class Node(SearchPath, StorePath, Summarised):
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
         roots: Sequence[Literal["patient", "study"]] = ("patient", "study") if query.level == "patient" else ("study",)
         proposals = [Proposal(tables.MODELS[root, "FIND"], tables.UNCOMPRESSED) for root in roots]
-        with self._peer.associate(proposals) as association:
-            yield from Search(association, query, control).rows()
+        asked = {name for name, wanted in query.options if wanted}
+        refused = {name for name, wanted in query.options if not wanted}
+        peer = replace(self._peer, options=(self._peer.options | asked) - refused)
+        with peer.associate(proposals) as association:
+            search = Search(association, query, control)
+            verdict.granted = search.granted
+            yield from search.rows()
 
     def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, method: Method = "auto") -> None:
         """Retrieve instances into `sink` as the peer sends them, undecoded.
@@ -258,5 +307,21 @@ class Node(SearchPath, StorePath, Summarised):
             ("me", str(self.me)),
             ("timeout", f"{self._peer.timeout_s:g} s"),
             ("max PDU", str(self._peer.max_pdu)),
+            ("TLS", self._peer.security.profile or "none"),
         )
         return Summary(f"Node {self.address.ae_title}", facts)
+
+
+def _tls_of(entry: Mapping[str, str]) -> TLS:
+    """TLS as a profile has it: a name, or files."""
+    if "cert" in entry:
+        return entry["cert"], entry.get("key"), entry.get("ca"), entry.get("tls")
+    return entry.get("tls")
+
+
+def _user_of(entry: Mapping[str, str]) -> User:
+    """The user of a profile; the secrets themselves stand elsewhere."""
+    if not names_secret(entry, "user"):
+        return None
+    name = secret(entry, "user")
+    return (name, secret(entry, "password")) if names_secret(entry, "password") else name

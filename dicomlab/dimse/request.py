@@ -27,7 +27,9 @@ from dicomlab.model.query import Query
 
 DOES_NOT_MATCH = 0xA900
 """Identifier does not match SOP Class (PS3.4 Table C.4-1)."""
+UNABLE_TO_EXTRACT_FRAMES = 0xAA02
 _TIMEZONE = 0x00080201
+_SOP_INSTANCE_UID = 0x00080018
 _LEVEL_OF_WORD = {word: level for level, word in LEVEL_WORDS.items()}
 
 
@@ -66,7 +68,7 @@ class RetrieveRequest:
     above: tuple[tuple[Level, str], ...]
 
 
-def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
+def read_find(octets: Octets, transfer_syntax: str, root: Level, *, relational: bool = False) -> FindRequest:
     """Read the Identifier of a C-FIND request.
 
     Parameters
@@ -75,6 +77,8 @@ def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
     transfer_syntax : str
     root : str
         ``"patient"`` or ``"study"``: the uppermost level of the information model.
+    relational : bool
+        Whether relational queries were granted: no unique keys of upper levels are needed then.
 
     Raises
     ------
@@ -83,10 +87,11 @@ def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
 
     Source
     ------
-    PS3.4 §C.4.1.2.1, §C.4.1.3.1.1.
+    PS3.4 §C.4.1.2.1, §C.4.1.3.1.1, §C.4.1.2.2 (relational).
     """
     level, values, unknown = _read(octets, transfer_syntax, root)
-    _require_upper_keys(level, values, root)
+    if not relational:
+        _require_upper_keys(level, values, root)
     known = {one: text for one, text in values.items() if _within(one, level)}
     try:
         matching: dict[str | int, object] = {one.name: _value(text) for one, text in known.items()}
@@ -96,8 +101,8 @@ def read_find(octets: Octets, transfer_syntax: str, root: Level) -> FindRequest:
     return FindRequest(query, tuple(known), unknown or len(known) < len(values))
 
 
-def read_retrieve(octets: Octets, transfer_syntax: str, root: Level) -> RetrieveRequest:
-    """Read the Identifier of a C-GET or C-MOVE request.
+def read_retrieve(octets: Octets, transfer_syntax: str, root: Level, *, relational: bool = False) -> RetrieveRequest:
+    """Read the Identifier of a C-GET or C-MOVE request; with `relational` upper unique keys may be missing.
 
     Raises
     ------
@@ -109,28 +114,55 @@ def read_retrieve(octets: Octets, transfer_syntax: str, root: Level) -> Retrieve
     PS3.4 §C.4.2.2.1, §C.4.3.2.1 (the unique key of the level may be a list of UIDs).
     """
     level, values, _ = _read(octets, transfer_syntax, root)
-    _require_upper_keys(level, values, root)
+    if not relational:
+        _require_upper_keys(level, values, root)
     texts = {one.name: text for one, text in values.items()}
     uids = tuple(uid for uid in texts.get(UNIQUE_KEY[level], "").split("\\") if uid)
     if not uids:
         raise ServiceError(f"{UNIQUE_KEY[level]} is missing", status=DOES_NOT_MATCH)
-    above = tuple((one, texts[UNIQUE_KEY[one]]) for one in _upper(level, root))
+    above = tuple((one, texts[UNIQUE_KEY[one]]) for one in _upper(level, root) if texts.get(UNIQUE_KEY[one]))
     return RetrieveRequest(level, uids, above)
+
+
+def read_composite(octets: Octets, transfer_syntax: str) -> RetrieveRequest:
+    """Read the Identifier of a retrieve in the Composite Instance Root, or without bulk data: instances by their UID.
+
+    Raises
+    ------
+    ServiceError
+        A900H: no such level, or no instance; AA02H: frames are asked for, which are not extracted here.
+
+    Source
+    ------
+    PS3.4 §Y.4.1, §Z.4.1, Table Y.4-1.
+    """
+    keys = _keys(octets, transfer_syntax)
+    word = keys.get((QUERY_RETRIEVE_LEVEL,), "").strip()
+    if word == "FRAME":
+        raise ServiceError("frames are not extracted here, only whole instances sent", status=UNABLE_TO_EXTRACT_FRAMES)
+    uids = tuple(uid for uid in keys.get((_SOP_INSTANCE_UID,), "").split("\\") if uid)
+    if word != LEVEL_WORDS["instance"] or not uids:
+        raise ServiceError("level IMAGE and SOP Instance UIDs are needed here", status=DOES_NOT_MATCH)
+    return RetrieveRequest("instance", uids, ())
+
+
+def _keys(octets: Octets, transfer_syntax: str) -> dict[tuple[int, ...], str]:
+    try:
+        return dict(keys_of(octets, transfer_syntax))
+    except RemoteProtocolError as error:
+        raise ServiceError(f"the Identifier can't be read: {error}", status=DOES_NOT_MATCH) from error
 
 
 def _read(octets: Octets, transfer_syntax: str, root: Level) -> tuple[Level, dict[Column, str], bool]:
     """Level, values by column, and whether there were keys that nobody knows."""
-    try:
-        keys = keys_of(octets, transfer_syntax)
-    except RemoteProtocolError as error:
-        raise ServiceError(f"the Identifier can't be read: {error}", status=DOES_NOT_MATCH) from error
-    word = next((text for path, text in keys if path == (QUERY_RETRIEVE_LEVEL,)), "")
+    keys = _keys(octets, transfer_syntax)
+    word = keys.get((QUERY_RETRIEVE_LEVEL,), "")
     level = _LEVEL_OF_WORD.get(word.strip())
     if level is None or LEVELS.index(level) < LEVELS.index(root):
         raise ServiceError(f"no Query/Retrieve Level {word[:16]!r} in this model", status=DOES_NOT_MATCH)
     values: dict[Column, str] = {}
     unknown = False
-    for path, text in keys:
+    for path, text in keys.items():
         if path[0] in (CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, _TIMEZONE) or not path[-1] & 0xFFFF:
             continue
         if any((tag >> 16) % 2 for tag in path):

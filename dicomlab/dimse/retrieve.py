@@ -18,8 +18,8 @@ from dicomlab.dimse.association import Association, Context, Message
 from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_query, keys_of
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.pdu import MAX_CONTEXTS
+from dicomlab.dimse.reception import Senders, receiving
 from dicomlab.dimse.search import Search
-from dicomlab.dimse.services import receiving
 from dicomlab.dimse.storage import Taken, take_instance
 from dicomlab.errors import CommunicationError, Interrupted, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
@@ -120,6 +120,8 @@ class _Retrieval:
                     wanted={one.sop_instance_uid for one in self.wanted},
                     classes={one.sop_class_uid for one in self.wanted},
                     on_taken=self._taken,
+                    senders=Senders(self.peer.address.ae_title, self.association.peer_host, self.peer.senders),
+                    security=self.peer.security,
                     trace=trace.current(),
                 )
             )

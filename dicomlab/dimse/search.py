@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context
 from dicomlab.dimse.identifier import encode_query, read_row
+from dicomlab.dimse.negotiation import granted
 from dicomlab.errors import CommunicationError, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import UNIQUE_KEY, Column, Level, column
 from dicomlab.model.path import Row
@@ -47,11 +49,15 @@ class Search:
             raise Refused("it does not offer C-FIND (PS3.4 §C.6.2)", endpoint=association.endpoint)
         self._context: Context = context
         self._by_patient = by_patient
+        self.granted = granted(association, context.abstract_syntax)
         self._told: set[int] = set()
 
     def rows(self) -> Iterator[Row]:
         """The matches, as they come. Closing the generator sends a C-CANCEL."""
-        if self._by_patient:
+        if "relational" in self.granted:
+            self._note("relational queries are granted, so everything is asked at once")
+            yield from self._ask(self._query.level, self._query.keys, self._query.columns, {})
+        elif self._by_patient:
             yield from self._ask("patient", self._query.keys, self._query.columns, {})
         elif self._query.level == "patient":
             yield from self._patients_of_studies()
@@ -114,13 +120,16 @@ class Search:
         """Ask at one level, in as many requests as the lists need."""
         upper = [(column(name), str(values[0])) for name, values in above.items() if name in UNIQUE_KEY.values()]
         upper = [(one, text) for one, text in upper if one.name != UNIQUE_KEY[level] and one.name != "PatientID"]
-        for single in Query(level, tuple(keys)).single_valued():
+        query = Query(level, tuple(keys))
+        for single in query.single_valued() if "multiple" not in self.granted else [query]:
             for part in _parts(single.keys):
                 if self._control.cancelled:
                     return
                 asked = dict.fromkeys([column(UNIQUE_KEY[level]), *shown], "")
                 asked.update(upper)
                 asked.update({key.column: key.text for key in part})
+                if "timezone" in self.granted:
+                    asked[column("TimezoneOffsetFromUTC")] = _offset_from_utc()
                 yield from self._find(level, asked)
 
     # --- one request -----------------------------------------------------------------------------------------------
@@ -173,6 +182,11 @@ class Search:
 
     def _note(self, text: str) -> None:
         self._association.channel.note(text)
+
+
+def _offset_from_utc() -> str:
+    """The time zone of this machine, as ``+0100``."""
+    return datetime.now().astimezone().strftime("%z")
 
 
 def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

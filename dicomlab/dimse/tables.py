@@ -27,6 +27,20 @@ MODELS: dict[tuple[Root, Verb], str] = {
 }
 """The SOP Class of each Query/Retrieve information model (PS3.4 Table C.6.1.3-1, C.6.2.3-1)."""
 
+COMPOSITE: dict[Verb, str] = {
+    "MOVE": sop_class._QR_CLASSES["CompositeInstanceRootRetrieveMove"],
+    "GET": sop_class._QR_CLASSES["CompositeInstanceRootRetrieveGet"],
+}
+"""Composite Instance Root Retrieve (PS3.4 Annex Y)."""
+WITHOUT_BULK_DATA = sop_class._QR_CLASSES["CompositeInstanceRetrieveWithoutBulkDataGet"]
+"""Composite Instance Retrieve Without Bulk Data, C-GET (PS3.4 Annex Z)."""
+VERB_OF: dict[str, Verb] = {uid: verb for (_, verb), uid in MODELS.items()}
+"""What each Query/Retrieve SOP Class of the two roots is for."""
+COMMITMENT = sop_class._STORAGE_COMMITMENT_CLASSES["StorageCommitmentPushModel"]
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The one SOP Instance of Storage Commitment Push Model (PS3.4 §J.3.5)."""
+STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
+
 STORAGE: dict[str, str] = {
     uid: keyword for keyword, uid in {**sop_class._NON_PATIENT_OBJECT_CLASSES, **sop_class._STORAGE_CLASSES}.items()
 }
@@ -73,6 +87,7 @@ _WORDS = {
     "FIND": status.QR_FIND_SERVICE_CLASS_STATUS,
     "GET": status.QR_GET_SERVICE_CLASS_STATUS,
     "MOVE": status.QR_MOVE_SERVICE_CLASS_STATUS,
+    "ACTION": status.STORAGE_COMMITMENT_SERVICE_CLASS_STATUS,
     "ECHO": status.VERIFICATION_SERVICE_CLASS_STATUS,
 }
 

@@ -55,6 +55,8 @@ class Cohort(Summarised):
         False where the answer was cut off: by ``limit``, by a cancellation, by the peer.
     note : str
         Why it is not complete.
+    granted : frozenset of str
+        The options that the query asked for and that the peer has granted.
     trace : Trace or None
     """
 
@@ -68,6 +70,7 @@ class Cohort(Summarised):
         complete: bool = True,
         note: str = "",
         problems: Iterable[Problem] = (),
+        granted: frozenset[str] = frozenset(),
         trace: Trace | None = None,
     ) -> None:
         self._frame = frame.reset_index(drop=True)
@@ -77,6 +80,7 @@ class Cohort(Summarised):
         self.query = query
         self.complete = complete
         self.note = note
+        self.granted = granted
         self.trace = trace
 
     @classmethod

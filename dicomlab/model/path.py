@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
 from dicomlab.errors import DicomlabError, UsageError
@@ -24,6 +24,8 @@ class Verdict:
 
     complete: bool = True
     note: str = ""
+    granted: frozenset[str] = frozenset()
+    """The options that were asked for and that the peer has granted."""
 
     def cut(self, note: str) -> None:
         """The answer is not the whole answer."""
@@ -34,6 +36,8 @@ class SearchPath:
     """A path that answers ``find``. A subclass gives raw rows from :meth:`_search`; the rest is the same for all."""
 
     fictional: bool = False
+    _options: frozenset[str] = frozenset()
+    """Options of ``find`` that this path alone has: ``find(..., relational=True)``."""
 
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
         """Ask the peer and give each match as raw values by column name.
@@ -85,7 +89,8 @@ class SearchPath:
         background : bool, optional
             Return an :class:`Operation` at once.
         **keywords
-            A PS3.6 keyword and what it must match: see :meth:`Query.of`.
+            A PS3.6 keyword and what it must match: see :meth:`Query.of`. In lower case, an option of the path: see
+            its class.
 
         Returns
         -------
@@ -109,7 +114,8 @@ class SearchPath:
                 raise UsageError("a ready query holds all that is asked: add to it with Query.of(...)")
             query = level
         else:
-            query = Query.of(level, match, include=include, limit=limit, **keywords)
+            own = tuple((name, bool(keywords.pop(name))) for name in sorted(self._options & set(keywords)))
+            query = replace(Query.of(level, match, include=include, limit=limit, **keywords), options=own)
         work = Work("find", "rows", lambda control: self._answer(query, control), progress=progress)
         return work.carry_out(background=background)
 
@@ -156,6 +162,7 @@ class SearchPath:
             complete=verdict.complete,
             note=verdict.note,
             problems=table.problems,
+            granted=verdict.granted,
             trace=trace.current(),
         )
 

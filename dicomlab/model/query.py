@@ -63,6 +63,8 @@ class Query:
     keys: tuple[Key, ...] = ()
     include: tuple[Column, ...] = ()
     limit: int | None = None
+    options: tuple[tuple[str, bool], ...] = ()
+    """Options of one path alone, by name: what a peer may be asked to do beyond the common ground."""
 
     @classmethod
     def of(

@@ -39,9 +39,9 @@ UNIT_NEEDED = frozenset("timeout delay interval duration".split())
 
 BUILTINS_RAISED = frozenset(
     "AttributeError IndexError KeyError KeyboardInterrupt NotImplementedError StopIteration TimeoutError TypeError"
-    " AssertionError UnicodeDecodeError ValueError".split()
+    " AssertionError BlockingIOError UnicodeDecodeError ValueError".split()
 )
-"""What Python's own protocols ask for (``__getattr__``, ``__getitem__``, ``result(timeout_s)``), or what a parser
+"""What Python's own protocols ask for (``__getattr__``, ``__getitem__``, ``result(timeout_s)``, a socket), or what a parser
 raises to its caller in the same room. An OSError, a RuntimeError or a bare Exception is a condition without a class."""
 
 

@@ -49,14 +49,14 @@ def test_the_demo_does_the_main_job_and_tells_it() -> None:
 
 def test_the_demo_notices_what_gets_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """It checks what it tells: an archive that changes one octet on the way out is found out."""
-    from dicomlab.dimse import services
+    from dicomlab.dimse import suboperations
 
-    plain = services.send_instance
+    plain = suboperations.send_instance
 
     def spoilt(association: Any, context: Any, uid: str, octets: Any, **rest: Any) -> Any:
         return plain(association, context, uid, bytes(octets[:-1]) + bytes([octets[-1] ^ 1]), **rest)
 
-    monkeypatch.setattr(services, "send_instance", spoilt)
+    monkeypatch.setattr(suboperations, "send_instance", spoilt)
     lines: list[str] = []
     with pytest.raises(DemoFailed, match="C-GET"):
         run(lines.append)

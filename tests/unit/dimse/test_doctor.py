@@ -132,9 +132,9 @@ def test_a_peer_that_offers_nothing() -> None:
 
 
 def test_a_peer_that_claims_success_and_sends_nothing(filled: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dicomlab.dimse import services
+    from dicomlab.dimse.suboperations import Suboperations
 
-    monkeypatch.setattr(services._Suboperations, "get", services._Suboperations._end)
+    monkeypatch.setattr(Suboperations, "get", Suboperations._end)
     found = filled.node.doctor()
     assert results(found)["C-GET"] == "failed"
     assert "nothing arrived" in found["C-GET"].found

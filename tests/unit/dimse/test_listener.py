@@ -13,7 +13,7 @@ from dicomlab.dimse import listener as module
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.items import Role, UserInformation
-from dicomlab.dimse.listener import Listener
+from dicomlab.dimse.listener import Caller, Listener, Terms
 from dicomlab.errors import Unreachable
 from tests.unit.dimse.holdings import CT, EXPLICIT, IMPLICIT, JPEG
 from tests.unit.dimse.scripted import Script
@@ -21,18 +21,20 @@ from tests.unit.dimse.scripted import Script
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-def idle(association: Association, calling: str) -> None:
+def idle(association: Association, caller: Caller) -> None:
     while association.receive() is not None:
         pass
 
 
 @contextmanager
-def listening(**options: object) -> Iterator[Listener]:
+def listening(port: int = 0, host: str = "127.0.0.1", **options: object) -> Iterator[Listener]:
     def offer(uid: str) -> tuple[str, ...]:
         return tables.SYNTAXES if uid in tables.STORAGE else tables.UNCOMPRESSED if uid == tables.VERIFICATION else ()
 
-    options = {"ae_title": "PACS", "roles": tables.STORAGE.__contains__, **options}
-    with Listener(idle, offer, **options) as listener:  # type: ignore[arg-type]
+    terms = Terms(**options)  # type: ignore[arg-type]
+    with Listener(
+        idle, offer, ae_title="PACS", port=port, host=host, roles=tables.STORAGE.__contains__, terms=terms
+    ) as listener:
         yield listener
 
 
@@ -146,9 +148,8 @@ def test_an_idle_association_is_ended() -> None:
         assert script.read() == pdu.Abort(0, 0)
 
 
-def test_there_is_a_most_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ASSOCIATIONS", 2)
-    with listening() as listener, connected(listener) as one, connected(listener) as two:
+def test_there_is_a_most_of_connections() -> None:
+    with listening(max_associations=2) as listener, connected(listener) as one, connected(listener) as two:
         for script in (one, two):
             script.send(request())
             assert isinstance(script.read(), pdu.AssociateAccept)

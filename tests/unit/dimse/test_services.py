@@ -13,7 +13,7 @@ from dicomlab.dimse.association import Association, Message
 from dicomlab.dimse.command import Command
 from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_query, keys_of
 from dicomlab.dimse.negotiation import Proposal
-from dicomlab.dimse.services import receiving
+from dicomlab.dimse.reception import receiving
 from dicomlab.dimse.storage import send_instance
 from dicomlab.errors import Interrupted, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import column
@@ -133,8 +133,10 @@ def test_half_an_instance_leaves_nothing(start: Callable[..., Pacs]) -> None:
 
 def test_the_sink_is_told_who_sends(start: Callable[..., Pacs]) -> None:
     pacs = start()
-    with associate(pacs) as association:
-        ask(association, "FIND", study="")
+    with associate(pacs, Proposal(CT, (EXPLICIT,))) as association:
+        context = association.context_for(CT)
+        assert context is not None
+        assert send_instance(association, context, "1.2.3", b"\x08\0\x18\0UI\4\x001.2\0")[0] == 0
     assert pacs.holdings.sources == ["LAB1"]
 
 

@@ -1,0 +1,160 @@
+"""Storage commitment as an SCP: what is asked for is looked up, and the report goes to the one who asked.
+
+The report goes out on the association that asked, once it is quiet; where that has ended, on one of our own to the AE
+that asked, if it is known where that listens.
+
+Source
+------
+PS3.4 Annex J (Storage Commitment Service Class), §J.3.2, §J.3.3.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from dicomlab.dimse import tables
+from dicomlab.dimse.association import Association, Message
+from dicomlab.dimse.command import Command, Value
+from dicomlab.dimse.handlers import Asked, Handlers, many
+from dicomlab.dimse.negotiation import Proposal
+from dicomlab.dimse.outward import Outward
+from dicomlab.dimse.serving import Conversation, Service, refused
+from dicomlab.dimse.transaction import (
+    CLASS_INSTANCE_CONFLICT,
+    CLASS_NOT_SUPPORTED,
+    NO_SUCH_INSTANCE,
+    PROCESSING_FAILURE,
+    REQUEST_ACTION,
+    Reference,
+    Result,
+    Transaction,
+)
+from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
+from dicomlab.model.protocols import Held, Holdings
+
+_log = logging.getLogger(__name__)
+
+_NO_SUCH_ACTION, _INVALID_ARGUMENT, _NO_SUCH_SOP_INSTANCE = 0x0123, 0x0115, 0x0112
+
+
+def commitment_provider(holdings: Holdings, handlers: Handlers, outward: Outward) -> Service:
+    """The service: an archive commits to what it really holds."""
+    provider = _Provider(holdings, handlers, outward)
+    return Service(
+        sop_classes=(tables.COMMITMENT,),
+        requests=("N-ACTION-RQ",),
+        answer=provider.answer,
+        requestor_may_provide=False,
+    )
+
+
+class _Provider:
+    def __init__(self, holdings: Holdings, handlers: Handlers, outward: Outward) -> None:
+        self._holdings, self._handlers, self._outward = holdings, handlers, outward
+
+    def answer(self, conversation: Conversation, message: Message) -> None:
+        """Take a request (N-ACTION); the report comes later."""
+        association, (context, command) = conversation.association, message
+        octets = association.data() if command.has_data else b""
+        try:
+            if command.number("ActionTypeID") != REQUEST_ACTION:
+                raise ServiceError(f"no action {command.number('ActionTypeID')} here", status=_NO_SUCH_ACTION)
+            if command.text("RequestedSOPInstanceUID") != tables.COMMITMENT_INSTANCE:
+                raise ServiceError("commitment has one SOP Instance, another was named", status=_NO_SUCH_SOP_INSTANCE)
+            try:
+                transaction = Transaction.decode(octets, context.transfer_syntax)
+            except RemoteProtocolError as error:
+                raise ServiceError(f"no request for commitment: {error}", status=_INVALID_ARGUMENT) from error
+            result = self._result(conversation, message, transaction, octets)
+        except ServiceError as error:
+            refused(association, message, error)
+            return
+        about: dict[str, Value] = {"AffectedSOPInstanceUID": tables.COMMITMENT_INSTANCE, "ActionTypeID": REQUEST_ACTION}
+        association.send(context, command.response(tables.SUCCESS, data=False, **about))
+        conversation.later.append(lambda still: self._report(result, conversation, still))
+
+    def _result(self, conversation: Conversation, message: Message, transaction: Transaction, octets: bytes) -> Result:
+        """What is held, whole and of the class that was named; the reason for everything else."""
+
+        def usual() -> dict[str, int]:
+            return {one[1]: reason for one, reason in self._missing(transaction).items()}
+
+        handler = self._handlers.get("N-ACTION")
+        if handler is None:
+            failed: Mapping[Reference, int] = self._missing(transaction)
+        else:
+            asked = Asked(
+                verb="N-ACTION",
+                caller=conversation.caller,
+                sop_class_uid=tables.COMMITMENT,
+                transfer_syntax_uid=message.context.transfer_syntax,
+                uids=tuple(uid for _, uid in transaction.instances),
+                octets=octets,
+                usual=usual,
+            )
+            said = [one for one in many(handler, asked) if isinstance(one, Mapping)]
+            reasons = {str(uid): int(reason) for one in said for uid, reason in one.items()}
+            failed = {one: reasons[one[1]] for one in transaction.instances if one[1] in reasons}
+        return Result(transaction.uid, tuple(one for one in transaction.instances if one not in failed), failed)
+
+    def _missing(self, transaction: Transaction) -> dict[Reference, int]:
+        try:
+            held = self._holdings.select("instance", [uid for _, uid in transaction.instances])
+        except DicomlabError:
+            _log.exception("the archive can't be looked into")
+            return dict.fromkeys(transaction.instances, PROCESSING_FAILURE)
+        by_uid = {one.sop_instance_uid: one for one in held}
+        found = {one: _reason(one[0], by_uid.get(one[1])) for one in transaction.instances}
+        return {one: reason for one, reason in found.items() if reason}
+
+    # --- the report ------------------------------------------------------------------------------------------------
+
+    def _report(self, result: Result, conversation: Conversation, still: Association | None) -> None:
+        context = still.context_for(tables.COMMITMENT) if still is not None else None
+        if context is None:
+            self._report_anew(result, conversation.caller.ae_title)
+            return
+
+        def answered(command: Command | None) -> None:
+            if command is None or command.status != tables.SUCCESS:
+                conversation.later.append(lambda still: self._report_anew(result, conversation.caller.ae_title))
+
+        data, fields = result.encode(context.transfer_syntax), _fields(result)
+        try:
+            conversation.ask(context, "N-EVENT-REPORT-RQ", data, answered, **fields)
+        except CommunicationError:
+            answered(None)
+
+    def _report_anew(self, result: Result, title: str) -> None:
+        """Report on an association of our own, as its SCP."""
+        peer = self._outward.peer(title)
+        if peer is None:
+            _log.warning("commitment %s: it is not known where %s listens, so it gets no report", result.uid, title)
+            return
+        try:
+            with peer.associate([Proposal(tables.COMMITMENT, tables.UNCOMPRESSED, scp=True)]) as association:
+                context = association.context_for(tables.COMMITMENT)
+                if context is None:
+                    return
+                data = result.encode(context.transfer_syntax)
+                number = association.request(context, "N-EVENT-REPORT-RQ", data, **_fields(result))
+                association.answer("N-EVENT-REPORT-RSP", number)
+        except (CommunicationError, RemoteProtocolError) as error:
+            _log.warning("commitment %s: no report to %s: %s", result.uid, title, error)
+
+
+def _fields(result: Result) -> dict[str, int | str]:
+    return {"AffectedSOPInstanceUID": tables.COMMITMENT_INSTANCE, "EventTypeID": result.event_type}
+
+
+def _reason(sop_class: str, held: Held | None) -> int:
+    """Why one instance can't be committed to; 0 where it can."""
+    if held is None:
+        return NO_SUCH_INSTANCE if sop_class in tables.STORAGE else CLASS_NOT_SUPPORTED
+    if held.sop_class_uid != sop_class:
+        return CLASS_INSTANCE_CONFLICT
+    try:
+        return 0 if held.path.stat().st_size == held.size else PROCESSING_FAILURE
+    except OSError:
+        return NO_SUCH_INSTANCE
