@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -43,6 +44,7 @@ REQUEST_DEADLINE_S = 10.0
 """How long a connection may take for its TLS handshake, and again to ask for an association."""
 IDLE_S = 60.0
 _END_S = 5.0
+_LAST_WORD_S = 1.0
 _BACKLOG = 512
 _TURNED_AWAY = 64
 """Connections turned away that may read on before they are closed."""
@@ -224,8 +226,8 @@ class Listener:
             live = [one.association.last_activity for one in self._live.values() if one.association is not None]
             return max([self._last_activity, *live])
 
-    def close(self) -> None:
-        """End every association and stop listening. May be called twice."""
+    def close(self, grace_s: float = 0.0) -> None:
+        """Stop listening, and end every association that goes on after `grace_s` seconds. May be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -240,6 +242,10 @@ class Listener:
             self._turned_away.popleft().close()
         with self._lock:
             live = dict(self._live)
+        deadline = time.monotonic() + grace_s
+        for thread in live:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
         for guest in live.values():
             guest.shut()
         for thread in live:
@@ -318,8 +324,7 @@ class Listener:
     def _converse(self, guest: _Guest, host: str) -> None:
         if self._tls is not None and isinstance(guest.sock, socket.socket):
             if not speaks_tls(guest.sock, REQUEST_DEADLINE_S):
-                guest.sock.settimeout(1.0)
-                guest.sock.sendall(PLAINTEXT_ALERT)
+                _say(guest.sock, PLAINTEXT_ALERT)
                 return
             guest.sock = secure = SecureSocket(guest.sock, self._tls, None)
             secure.handshake(REQUEST_DEADLINE_S)
@@ -431,6 +436,18 @@ def kind_of(uid: str, user: UserInformation) -> str:
     """The service class that a requestor names for a SOP Class that few know; else the SOP Class itself."""
     found = next((one for one in user.common if one.sop_class_uid == uid), None)
     return found.service_class_uid if found is not None else uid
+
+
+def _say(sock: socket.socket, last_word: bytes) -> None:
+    """Send a last word, and let it be read: unread octets of the other side would reset the connection."""
+    deadline = time.monotonic() + _LAST_WORD_S
+    sock.settimeout(_LAST_WORD_S)
+    sock.sendall(last_word)
+    sock.shutdown(socket.SHUT_WR)
+    while (left := deadline - time.monotonic()) > 0:
+        sock.settimeout(left)
+        if not sock.recv(4096):
+            return
 
 
 class _Guest:

@@ -170,8 +170,7 @@ class Peer:
             max_pdu=self.max_pdu,
         )
         try:
-            association.send_pdu(request)
-            answer = self._answer(association)
+            answer = self._ask(association, request)
             if isinstance(answer, pdu.AssociateReject):
                 association.close()
                 raise self._rejected(answer)
@@ -188,16 +187,23 @@ class Peer:
             raise
         return association
 
-    def _answer(self, association: Association) -> pdu.AssociateAccept | pdu.AssociateReject:
+    def _ask(
+        self, association: Association, request: pdu.AssociateRequest
+    ) -> pdu.AssociateAccept | pdu.AssociateReject:
         """What comes back, or why nothing does: on TLS 1.3 our certificate is looked at only now."""
         try:
+            association.send_pdu(request)
             return association.answer_to_request(min(self.acse_timeout_s, self.timeout_s))
         except Interrupted as error:
             cause = error.__cause__
             if isinstance(cause, ssl.SSLError):
                 raise Refused(f"{explained(cause)} (PS3.15 B.12)", endpoint=str(self.address)) from error
-            if not association.received_octets and not self.security:
-                error.add_note("A port that speaks TLS is silent too, or closes: tls= may be what it wants.")
+            if not association.received_octets:
+                plain = "A port that speaks TLS is silent too, or closes: tls= may be what it wants."
+                secure = (
+                    "A peer that does not accept our certificate may say so by closing now: does it know who signed?"
+                )
+                error.add_note(secure if self.security else plain)
             raise
 
     def _extended(self, proposals: Iterable[Proposal]) -> tuple[Extended, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.agreement import Agreement, Contexts, negotiate
 from dicomlab.dimse.byhand import Session
+from dicomlab.dimse.commitment import Commitment
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.doctor import Diagnosis, examine
 from dicomlab.dimse.extended import OPTIONS
@@ -22,7 +23,7 @@ from dicomlab.dimse.sending import send
 from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
 from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
-from dicomlab.model.progress import Control
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -254,6 +255,63 @@ class Node(SearchPath, StorePath, Summarised):
         PS3.4 §C.4.2, §C.4.3.
         """
         deliver(self._peer, wanted, sink, control, method)
+
+    @overload
+    def store(
+        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        background: Literal[False] = ...,
+    ) -> Report: ...  # fmt: skip
+    @overload
+    def store(
+        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        background: Literal[True],
+    ) -> Operation[Report]: ...  # fmt: skip
+    def store(
+        self,
+        what: Any,
+        *,
+        commit: bool = False,
+        commit_timeout_s: float = 10.0,
+        progress: bool | OnProgress = True,
+        background: bool = False,
+    ) -> Report | Operation[Report]:
+        """Store instances (C-STORE), and have them committed to (storage commitment) where that is wanted.
+
+        Parameters
+        ----------
+        what, progress, background
+            As for every path: :meth:`dicomlab.model.path.StorePath.store`.
+        commit : bool
+            Ask the peer, once all is sent, to take responsibility for the safe keeping of each instance. What it
+            reports decides: an instance that it does not commit to has failed, one that it has not reported yet is
+            ``pending``. Our port (``me="LAB1:11112"``) stays open for the report as long as yours is held, and
+            ``report.refresh()`` asks again.
+        commit_timeout_s : float
+            How long to wait for the report, in seconds.
+
+        Returns
+        -------
+        Report
+            One row for each instance.
+
+        Raises
+        ------
+        UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
+            As for every path. That commitment is not offered, or refused, is in the rows.
+
+        Source
+        ------
+        PS3.4 Annex B, Annex J.
+        """
+        if not 0 < commit_timeout_s < 86_400:
+            raise UsageError(f"commit_timeout_s is a number of seconds above 0, not {commit_timeout_s!r}")
+
+        def run(control: Control) -> Report:
+            report = self._store(what, control)
+            return Commitment(self._peer, commit_timeout_s).of(report, control) if commit else report
+
+        work = Work("store", "instances", run, progress=progress)
+        return work.carry_out(background=background)
 
     def _store(self, what: Any, control: Control) -> Report:
         return send(self._peer, what, control)

@@ -198,10 +198,11 @@ class Lease:
         host: str,
         port: int,
         *,
+        grace_s: float = 0.0,
         security: Security = PLAIN,
         trace: Trace | None = None,
     ) -> None:
-        self._what = what
+        self._what, self._grace_s = what, grace_s
         self._key = (ae_title, host, port)
         with self._guard:
             shared = self._open.get(self._key) if port else None
@@ -229,7 +230,7 @@ class Lease:
             if last:
                 self._open.pop(self._key, None)
         if last:
-            self.reception.listener.close()
+            self.reception.listener.close(self._grace_s)
 
     def __enter__(self) -> Self:
         return self

@@ -31,6 +31,7 @@ _MODIFIED_SUITES = ":".join(
 )
 """The suites of TLS 1.2 in the closed list of B.13; those of TLS 1.3 all are in it."""
 _RECORD_OCTETS = 64 << 10
+_LAST_WORD_S = 1.0
 _CLIENT_HELLO = 0x16
 PLAINTEXT_ALERT = b"\x15\x03\x03\x00\x02\x02\x0a"
 """What is said to somebody who speaks plaintext on a TLS port: a fatal alert, unexpected_message (RFC 5246 §7.2)."""
@@ -223,9 +224,20 @@ class SecureSocket:
         self._timeout_s = timeout_s
         try:
             self._carry_out(self._ssl.do_handshake)
-        except BaseException:
+        except OSError:
+            if self._ssl.server_side:
+                self._let_it_read()
             self.close()
             raise
+
+    def _let_it_read(self) -> None:
+        """Let the other side read why (an alert): what it has sent by now would reset the connection otherwise."""
+        deadline = time.monotonic() + _LAST_WORD_S
+        with suppress(OSError, ValueError):
+            socket.socket.shutdown(self._ssl, socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0 and wait_for(self.fileno(), timeout_s=left):
+                if not socket.socket.recv(self._ssl, 4096):
+                    return
 
     @property
     def version(self) -> str:
@@ -290,7 +302,7 @@ class SecureSocket:
         with self._lock:
             with suppress(OSError, ValueError):
                 self._ssl.unwrap()  # says it and does not wait for the answer
-            self._ssl.shutdown(how)
+            socket.socket.shutdown(self._ssl, how)  # that of SSLSocket would pull TLS from under a reader
 
     def close(self) -> None:
         """Close it."""
@@ -302,7 +314,7 @@ class SecureSocket:
             try:
                 with self._lock:
                     return step()
-            except ssl.SSLWantReadError:
+            except (ssl.SSLWantReadError, BlockingIOError):
                 self._wait("read", deadline)
             except ssl.SSLWantWriteError:
                 self._wait("write", deadline)

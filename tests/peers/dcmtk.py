@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.peers.processes import ENVIRONMENT, LOOPBACK, Peer, command, free_port, need
@@ -40,19 +40,19 @@ def run(tool: str, *arguments: object, check: bool = True, timeout_s: float = 60
     return done
 
 
-def echo(aet: str, port: int) -> bool:
+def echo(aet: str, port: int, *options: str) -> bool:
     """Whether C-ECHO is answered there."""
-    return run("echoscu", "-to", 2, "-aec", aet, LOOPBACK, port, check=False).returncode == 0
+    return run("echoscu", "-to", 2, *options, "-aec", aet, LOOPBACK, port, check=False).returncode == 0
 
 
 class DcmtkServer(Peer):
     """What the servers of DCMTK have in common: an AE title on a port."""
 
-    def __init__(self, aet: str, port: int, folder: Path, arguments: list[str]) -> None:
+    def __init__(self, aet: str, port: int, folder: Path, arguments: list[str], secure: Sequence[str] = ()) -> None:
         self.aet = aet
         self.port = port
         self.ae = f"{aet}@{LOOPBACK}:{port}"
-        super().__init__(arguments, folder, lambda: echo(aet, port))
+        super().__init__(arguments, folder, lambda: echo(aet, port, *secure))
 
 
 class StoreScp(DcmtkServer):
@@ -66,9 +66,11 @@ class StoreScp(DcmtkServer):
         Write the data set as it came (``+B``).
     *options
         Further options of storescp.
+    secure : sequence of str
+        Options with which echoscu finds out whether it is up, where that takes TLS.
     """
 
-    def __init__(self, folder: Path, *options: str, bit_preserving: bool = True) -> None:
+    def __init__(self, folder: Path, *options: str, bit_preserving: bool = True, secure: Sequence[str] = ()) -> None:
         need("dcmtk")
         self.received = folder / "received"
         self.received.mkdir()
@@ -77,7 +79,11 @@ class StoreScp(DcmtkServer):
         flags += ["+B"] if bit_preserving else []
         flags += [] if any(o.startswith(("+x", "-x")) for o in options) else ["+xa"]
         super().__init__(
-            "STORESCP", port, folder, [command("storescp") or "storescp", *flags, *map(str, options), str(port)]
+            "STORESCP",
+            port,
+            folder,
+            [command("storescp") or "storescp", *flags, *map(str, options), str(port)],
+            secure,
         )
 
     @property

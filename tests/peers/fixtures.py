@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from tests.peers import dcmtk as tools
+from tests.peers.certificates import Certificates
 from tests.peers.dcmtk import QueryRetrieveScp, StoreScp
 from tests.peers.orthanc import Orthanc
 from tests.peers.processes import free_port, need, release_ports
@@ -34,6 +35,12 @@ def _ports() -> Iterator[None]:
 def free_port_fixture() -> Callable[[], int]:
     """Reserve a loopback port, as often as it is called."""
     return free_port
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certification authority, and certificates for whoever needs one."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
