@@ -108,8 +108,9 @@ def _fetch(  # noqa: PLR0917
                 source.deliver(ask, place, control, **options)
             ask = [one for one in ask if one.sop_instance_uid not in place.outcomes]
     except DicomlabError as error:
-        if not control.cancelled:
-            arrived = sum(o.result in ("done", "warning", "skipped") for o in place.outcomes.values())
+        there = {uid for uid, o in place.outcomes.items() if o.result in ("done", "warning", "skipped")}
+        arrived = sum(one.sop_instance_uid in there for one in wanted)
+        if not control.cancelled and arrived < len(wanted):  # where all of it has come, nobody needs the last word
             note = f"{arrived} of {len(wanted)} instances are there: {error}"
             folder = place.folder if isinstance(place, FolderSink) else None
             error.partial = _report(source, wanted, place, folder, note)
