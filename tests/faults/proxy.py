@@ -146,6 +146,10 @@ class TcpProxy(_Proxy):
         self._resumed = asyncio.Event()
         return super().__enter__()
 
+    def from_now_on(self, plan: Plan) -> None:
+        """What goes wrong on every connection that is yet to come."""
+        self._plans, self._others = (), plan
+
     def resume(self) -> None:
         """Let everything that stalled, or will, go on."""
         self._loop.call_soon_threadsafe(self._resumed.set)

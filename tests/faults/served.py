@@ -57,6 +57,11 @@ class Served:
         """Let ``VmHWM`` start anew from what it has now."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
     def files(self) -> set[Path]:
         """All that lies in its folder."""
         return {path for path in self.folder.rglob("*") if path.is_file()}
