@@ -19,11 +19,14 @@ from dicomlab.profiles import is_name, profile
 from dicomlab.web.auth import Auth, authentication, from_profile
 from dicomlab.web.http import Conversation, Site
 from dicomlab.web.json_model import decode
-from dicomlab.web.media_types import DICOM_JSON
+from dicomlab.web.media_types import DICOM, DICOM_JSON, accepting
 from dicomlab.web.retrieve import Retriever
 from dicomlab.web.search import Searcher, json_body
 from dicomlab.web.store import Storer
 
+STREAMS = 4
+"""Series that a retrieve fetches at once."""
+MAX_STREAMS = 32
 PAGE = 1000
 """Rows that one search request asks for."""
 
@@ -142,7 +145,16 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
 
     # --- retrieve ----------------------------------------------------------------------------------------------------
 
-    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, transfer_syntax: str = "*") -> None:
+    def deliver(
+        self,
+        wanted: Sequence[Wanted],
+        sink: Sink,
+        control: Control,
+        /,
+        *,
+        transfer_syntax: str | Sequence[str] = "*",
+        streams: int = STREAMS,
+    ) -> None:
         """Push every wanted instance into `sink`: series by series, the octets as the server sends them.
 
         Parameters
@@ -150,8 +162,10 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         wanted : sequence of Wanted
         sink : Sink
         control : Control
-        transfer_syntax : str
-            A UID, or ``"*"`` for whatever the server has stored.
+        transfer_syntax : str or sequence of str
+            A UID, ``"*"`` for whatever the server has stored, or several in order of preference.
+        streams : int
+            Series that are fetched at once, at most. Over a link with a long way several are faster than one.
 
         Raises
         ------
@@ -162,8 +176,10 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         ------
         PS3.18 §10.4 (retrieve), §8.7.3.5.2 (the transfer syntax parameter).
         """
-        with Conversation(self._site, control) as http:
-            Retriever(http, sink, control, transfer_syntax).deliver(wanted)
+        if not isinstance(streams, int) or not 1 <= streams <= MAX_STREAMS:
+            raise UsageError(f"streams is a number from 1 to {MAX_STREAMS}, not {streams!r}")
+        accept = accepting(DICOM, transfer_syntax)
+        Retriever(self._site, sink, control, accept, streams).deliver(wanted)
 
     # --- store -------------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,10 @@ PS3.18 §8.7 (media types), RFC 9110 §8.3, §12.5.1, RFC 2046 §5.1.1 (boundary
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.part10.meta import EXPLICIT_LE
 
 DICOM = "application/dicom"
@@ -37,6 +37,8 @@ FRAME_MEDIA_TYPES: dict[str, str] = {
 }
 """Transfer syntax to media type of compressed frames (PS3.18 Tables 8.7.3-2 to 8.7.3-5)."""
 
+MAX_PREFERENCES = 16
+_SYNTAX = re.compile(r"\*|(?=.{0,64}\Z)[0-9.]*")
 _TOKEN = re.compile(r"[^\s;,=\"]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -107,6 +109,41 @@ def multipart_of(part: str, transfer_syntax: str | None = None) -> str:
     """
     parameters = {"type": part} | ({"transfer-syntax": transfer_syntax} if transfer_syntax else {})
     return str(MediaType(RELATED, parameters))
+
+
+def accepting(part: str, transfer_syntax: str | Sequence[str], *, quoted: bool = True) -> str:
+    """Write an Accept header for multipart/related: one range for each transfer syntax, in order of preference.
+
+    Parameters
+    ----------
+    part : str
+        The media type of the parts.
+    transfer_syntax : str or sequence of str
+        UIDs; ``"*"`` for whatever is stored; ``""`` to leave it to the server (Explicit VR Little Endian).
+    quoted : bool
+        Whether the media type of the parts stands in quotes, as the grammar wants and some servers don't.
+
+    Raises
+    ------
+    UsageError
+        It is neither a UID nor ``"*"``.
+
+    Source
+    ------
+    PS3.18 §8.7.4, §8.7.3.5.2; RFC 9110 §12.4.2 (weights).
+    """
+    syntaxes = (transfer_syntax,) if isinstance(transfer_syntax, str) else tuple(transfer_syntax)
+    if not 0 < len(syntaxes) <= MAX_PREFERENCES or not all(_SYNTAX.fullmatch(str(one)) for one in syntaxes):
+        raise UsageError(
+            f'transfer_syntax is a UID, "*", or at most {MAX_PREFERENCES} of them in order of preference, not'
+            f" {str(transfer_syntax)[:80]!r}"
+        )
+    kind = f'"{part}"' if quoted else part
+    ranges = []
+    for at, syntax in enumerate(syntaxes):
+        given = f"; transfer-syntax={syntax}" if syntax else ""
+        ranges.append(f"{RELATED}; type={kind}{given}" + (f"; q={1 - at / MAX_PREFERENCES / 2:.3g}" if at else ""))
+    return ", ".join(ranges)
 
 
 def parse_content_type(text: str) -> MediaType:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Sink, Wanted, Writer
 from dicomlab.part10.meta import NeedMore, decode_file_meta
-from dicomlab.web.http import Answer, Conversation
-from dicomlab.web.media_types import DICOM, OCTETS, RELATED, multipart_of
+from dicomlab.web.http import Answer, Conversation, Site
+from dicomlab.web.media_types import DICOM, OCTETS, RELATED
 from dicomlab.web.multipart import Begin, Data, End, Event, PartReader
 from dicomlab.web.resources import Resource
 
 SERIES_AT_ONCE = 4
 """From how many wanted instances of a series on the series is asked for as a whole."""
+
+
+TRIES_EACH = 2
+"""How often an instance is asked for whose answer breaks off."""
+T = TypeVar("T")
 
 
 class _SinkFailed(Exception):
@@ -27,11 +35,30 @@ class _SinkFailed(Exception):
         self.cause = cause
 
 
+class _OneAtATime:
+    """A sink that several streams share: places are made and kept by one thread at a time. Satisfies ``Sink``."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._lock = sink, threading.Lock()
+
+    def begin(self, arrival: Arrival) -> Writer:
+        with self._lock:
+            return self._sink.begin(arrival)
+
+    def finish(self, writer: Writer) -> None:
+        with self._lock:
+            writer.finish()
+
+    def failed(self, sop_instance_uid: str, status: str) -> None:
+        with self._lock:
+            self._sink.failed(sop_instance_uid, status)
+
+
 @dataclass(slots=True)
 class _Incoming:
     """One part on its way into the sink: File Meta Information first, then the data set as it comes."""
 
-    sink: Sink
+    sink: _OneAtATime
     source: str
     _head: bytes = b""
     _writer: Writer | None = None
@@ -79,7 +106,7 @@ class _Incoming:
         writer, self._writer = self._writer, None
         try:
             if writer is not None:
-                writer.finish()
+                self.sink.finish(writer)
         except ServiceError as error:
             self.sink.failed(self.uid, str(error))
         except DicomlabError as error:
@@ -92,77 +119,136 @@ class _Incoming:
             self._writer = None
 
 
-class Retriever:
-    """Delivers instances over one conversation."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """How a server declined: its status line, and what that means."""
 
-    def __init__(self, http: Conversation, sink: Sink, control: Control, transfer_syntax: str) -> None:
-        self._http, self._sink, self._control = http, sink, control
-        self._accept = multipart_of(DICOM, transfer_syntax)
+    line: str
+    error: DicomlabError
+
+
+class Retriever:
+    """Delivers instances over one conversation, or over several at once.
+
+    Parameters
+    ----------
+    site : Site
+    sink : Sink
+        Called by one thread at a time but for the octets of its writers.
+    control : Control
+    accept : str
+        The Accept header.
+    streams : int
+        Conversations at once, at most.
+    """
+
+    def __init__(self, site: Site, sink: Sink, control: Control, accept: str, streams: int = 1) -> None:
+        self._site, self._sink, self._control = site, _OneAtATime(sink), control
+        self._accept, self._streams = accept, streams
         self._arrived: set[str] = set()
-        self._status = ""
-        """The status line of the last answer, where it was an error."""
 
     def deliver(self, wanted: Sequence[Wanted]) -> None:
         """Fetch series by series; what a series answer lacks is asked for instance by instance."""
         series: dict[tuple[str, str], list[Wanted]] = defaultdict(list)
         for one in wanted:
             series[one.study_instance_uid, one.series_instance_uid].append(one)
-        with self._control.on_cancel(self._http.shut):
-            try:
-                for (study, uid), instances in series.items():
-                    if self._control.cancelled:
-                        return
-                    self._deliver_series(study, uid, instances)
-            except _SinkFailed as failure:
-                raise failure.cause from failure.cause.__cause__
-            except DicomlabError:
-                if not self._control.cancelled:
-                    raise
-
-    def _deliver_series(self, study: str, uid: str, wanted: Sequence[Wanted]) -> None:
-        broken: DicomlabError | None = None
-        if len(wanted) >= SERIES_AT_ONCE:
-            try:
-                self._fetch(Resource("retrieve", "series", study, uid))
-            except (Interrupted, RemoteProtocolError, Refused, ServiceError) as error:
-                if self._control.cancelled or self._hopeless:
-                    raise
-                broken = error
-        missing = [one for one in wanted if one.sop_instance_uid not in self._arrived]
-        if missing and len(wanted) >= SERIES_AT_ONCE:
-            why = str(broken) if broken else "the server left them out"
-            self._http.channel.note(f"{len(missing)} instances are missing ({why[:200]}); one by one")
-        for one in missing:
-            if self._control.cancelled:
-                return
-            self._deliver_one(one)
-
-    def _deliver_one(self, one: Wanted) -> None:
-        uid = one.sop_instance_uid
+        whole = [theirs for theirs in series.values() if len(theirs) >= SERIES_AT_ONCE]
         try:
-            self._fetch(Resource("retrieve", "instance", one.study_instance_uid, one.series_instance_uid, uid))
-        except (Refused, ServiceError, RemoteProtocolError) as error:
-            if self._control.cancelled or self._hopeless:
+            self._each(whole, self._deliver_series)
+            self._each([one for one in wanted if one.sop_instance_uid not in self._arrived], self._deliver_one)
+        except _SinkFailed as failure:
+            raise failure.cause from failure.cause.__cause__
+        except DicomlabError:
+            if not self._control.cancelled:
                 raise
-            self._sink.failed(uid, self._status or str(error))
-            return
+
+    # --- one thread or several ---------------------------------------------------------------------------------------
+
+    def _each(self, units: Sequence[T], work: Callable[[Conversation, T], None]) -> None:
+        """Do `work` for each unit, on as many conversations as there are streams; the first failure ends all."""
+        left = iter(units)
+        lock, failures, open_ones = threading.Lock(), list[Exception](), list[Conversation]()
+
+        def stream() -> None:
+            with Conversation(self._site, self._control) as http, self._control.on_cancel(http.shut):
+                open_ones.append(http)
+                try:
+                    while not (failures or self._control.cancelled):
+                        with lock:
+                            unit = next(left, None)
+                        if unit is None:
+                            return
+                        work(http, unit)
+                except (DicomlabError, _SinkFailed) as error:
+                    failures.append(error)
+                    for other in open_ones:
+                        other.shut()
+
+        count = min(self._streams, len(units))
+        threads = [
+            threading.Thread(target=copy_context().run, args=(stream,), name="dicomlab retrieve", daemon=True)
+            for _ in range(count - 1)
+        ]
+        for thread in threads:
+            thread.start()
+        if count:
+            stream()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    # --- what is asked for -------------------------------------------------------------------------------------------
+
+    def _deliver_series(self, http: Conversation, wanted: Sequence[Wanted]) -> None:
+        first = wanted[0]
+        resource = Resource("retrieve", "series", first.study_instance_uid, first.series_instance_uid)
+        why = "the server left them out"
+        try:
+            if said := self._fetch(http, resource):
+                why = str(said.error)
+        except (Interrupted, RemoteProtocolError) as error:
+            if self._control.cancelled:
+                raise
+            why = str(error)
+        if missing := sum(one.sop_instance_uid not in self._arrived for one in wanted):
+            http.channel.note(f"{missing} instances are missing ({why[:200]}); one by one")
+
+    def _deliver_one(self, http: Conversation, one: Wanted) -> None:
+        uid = one.sop_instance_uid
+        resource = Resource("retrieve", "instance", one.study_instance_uid, one.series_instance_uid, uid)
+        for tries_left in reversed(range(TRIES_EACH)):
+            try:
+                if said := self._fetch(http, resource):
+                    self._sink.failed(uid, said.line)
+                    return
+                break
+            except Interrupted as error:
+                if self._control.cancelled or not tries_left:
+                    raise
+                http.channel.note(f"{uid} broke off ({str(error)[:200]}); asking again")
+            except RemoteProtocolError as error:
+                if self._control.cancelled:
+                    raise
+                self._sink.failed(uid, str(error))
+                return
         if uid not in self._arrived:
             self._sink.failed(uid, "the server answered without the instance")
 
-    @property
-    def _hopeless(self) -> bool:
-        """Whether asking for single instances would fail the same way."""
-        return self._status[:3] in ("401", "403")
-
-    def _fetch(self, resource: Resource) -> None:
-        self._status = ""
-        with self._http.request("GET", resource.path, accept=self._accept) as answer:
+    def _fetch(self, http: Conversation, resource: Resource) -> _Said | None:
+        """Fetch one resource; what the server said where it declined. Raise where it would say that of all."""
+        with http.request("GET", resource.path, accept=self._accept) as answer:
             if answer.status == 204:
-                return
+                return None
             if answer.status not in (200, 206):
-                self._status = answer.status_line
-                answer.refuse()
+                try:
+                    answer.refuse()
+                except (Refused, ServiceError) as error:
+                    if answer.status in (401, 403):
+                        raise
+                    return _Said(answer.status_line, error)
             self._take(answer)
+            return None
 
     def _take(self, answer: Answer) -> None:
         """Read one answer into the sink; a part counts only when the delimiter after it came."""
@@ -170,7 +256,7 @@ class Retriever:
         try:
             for event in events(answer):
                 if isinstance(event, Begin):
-                    incoming = _Incoming(self._sink, self._http.site.url)
+                    incoming = _Incoming(self._sink, self._site.url)
                 elif incoming is None:
                     continue
                 elif isinstance(event, Data):
