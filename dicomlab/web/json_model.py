@@ -33,6 +33,8 @@ _PIXEL_DATA = 0x7FE00010
 _BINARY = frozenset("OB OD OF OL OV OW UN".split())
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _UNSPLIT = frozenset("LT ST UT UR".split())
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+_WORD_CODES = {2: "H", 4: "I", 8: "Q"}
 
 BulkURI = Callable[[tuple[int, ...]], str]
 """Gives the URI of a bulk value by the way to it: tag, or tag, item number, tag, and so on."""
@@ -40,7 +42,7 @@ BulkURI = Callable[[tuple[int, ...]], str]
 # --- data set to JSON ------------------------------------------------------------------------------------------------
 
 
-def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None) -> dict[str, Any]:
+def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None, *, exact: bool = False) -> dict[str, Any]:
     """Write a data set as an object of the DICOM JSON Model.
 
     File Meta Information and group lengths are left out. Values are not judged: what a file holds is what JSON says.
@@ -51,12 +53,16 @@ def to_json(dataset: Dataset, bulk_uri: BulkURI | None = None) -> dict[str, Any]
     bulk_uri : callable, optional
         Where bulk values are to be had: Pixel Data always, other binary values above 1024 octets, and FL and FD with
         NaN or infinity, for which JSON has no number. Without it they are left out, or null.
+    exact : bool
+        Lose nothing: every value stands in line (encapsulated Pixel Data excepted, which no text can hold), decimals
+        keep their text where a number would be written otherwise, NaN and infinity stay the floats that they are. So
+        :func:`dicomlab.web.json_datasets.from_json` gives the same data set again.
 
     Source
     ------
     PS3.18 §F.2.
     """
-    return _object(dataset, bulk_uri, ())
+    return _object(dataset, bulk_uri, (), exact)
 
 
 def row_to_json(columns: Sequence[Column], row: Mapping[str, Sequence[object]]) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def _attribute(vr: str, raws: Sequence[object]) -> dict[str, Any]:
     return {"vr": vr, "Value": values} if any(one is not None for one in values) else {"vr": vr}
 
 
-def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...]) -> dict[str, Any]:
+def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...], exact: bool) -> dict[str, Any]:
     encodings = _encodings(dataset)
     found: dict[str, Any] = {}
     for tag in sorted(dataset.keys()):
@@ -103,14 +109,18 @@ def _object(dataset: Dataset, bulk_uri: BulkURI | None, way: tuple[int, ...]) ->
             continue
         element: Any = dataset.get_item(tag)
         vr = _vr(dataset, number, element)
-        if getattr(element, "is_raw", False) and element.value is None and element.length and vr not in _BINARY:
-            element = dataset[tag]  # long text of which only the place was read
+        deferred = getattr(element, "is_raw", False) and element.value is None and element.length
+        if deferred and (exact or vr not in _BINARY):
+            element = dataset[tag]  # a long value of which only the place was read
         if vr == "SQ":
             items = dataset[tag].value or ()
-            below = [_object(item, bulk_uri, (*way, number, at)) for at, item in enumerate(items)]
+            below = [_object(item, bulk_uri, (*way, number, at), exact) for at, item in enumerate(items)]
             found[f"{number:08X}"] = {"vr": "SQ", **({"Value": below} if below else {})}
         else:
-            found[f"{number:08X}"] = {"vr": vr, **_element(element, vr, encodings, (*way, number), bulk_uri)}
+            found[f"{number:08X}"] = {
+                "vr": vr,
+                **_element(element, vr, encodings, (*way, number), bulk_uri, exact=exact),
+            }
     return found
 
 
@@ -132,13 +142,15 @@ def _vr(dataset: Dataset, tag: int, element: Any) -> str:
 
 
 def _element(
-    element: Any, vr: str, encodings: Sequence[str], way: tuple[int, ...], bulk_uri: BulkURI | None
+    element: Any, vr: str, encodings: Sequence[str], way: tuple[int, ...], bulk_uri: BulkURI | None, *, exact: bool
 ) -> dict[str, Any]:
     raw = getattr(element, "is_raw", False)
     value = element.value
     if vr in _BINARY:
         deferred = raw and value is None and element.length not in (0, None)
-        octets = value if isinstance(value, bytes) else b""
+        octets = _little_endian(value, vr, element) if isinstance(value, bytes) else b""
+        if exact and not getattr(element, "is_undefined_length", False) and element.VR != "SQ":
+            return {"InlineBinary": base64.b64encode(octets).decode("ascii")} if octets else {}
         if deferred or way[-1] == _PIXEL_DATA or len(octets) > BULK_THRESHOLD:
             return {"BulkDataURI": bulk_uri(way)} if bulk_uri else {}
         return {"InlineBinary": base64.b64encode(octets).decode("ascii")} if octets else {}
@@ -146,6 +158,9 @@ def _element(
         return {}
     as_it_lies = raw and isinstance(value, bytes)
     values = _decoded(value, vr, encodings, element) if as_it_lies else _converted(value)
+    if exact:
+        shown = [_exact(one, vr) for one in values]
+        return {"Value": shown} if shown else {}
     if vr in ("FL", "FD") and any(isinstance(v, float) and not math.isfinite(v) for v in values):
         if bulk_uri:
             return {"BulkDataURI": bulk_uri(way)}
@@ -191,6 +206,20 @@ def _json_value(one: Any, vr: str) -> Any:
     if vr == "AT" and isinstance(one, int):
         return f"{one:08X}"
     return str(one)
+
+
+def _exact(one: Any, vr: str) -> Any:
+    value = _json_value(one, vr)
+    return str(one) if vr in ("IS", "DS") and value is not None and str(value) != str(one) else value
+
+
+def _little_endian(octets: bytes, vr: str, element: Any) -> bytes:
+    """Binary values as JSON has them, whatever the order of the file (PS3.18 §F.2.7)."""
+    size = _WORDS.get(vr, 1)
+    if size == 1 or getattr(element, "is_little_endian", True) or len(octets) % size:
+        return octets
+    words = struct.unpack(f">{len(octets) // size}{_WORD_CODES[size]}", octets)
+    return struct.pack(f"<{len(words)}{_WORD_CODES[size]}", *words)
 
 
 def _number(one: Any, vr: str) -> int | float | str:
