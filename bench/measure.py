@@ -38,7 +38,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison."""
+    """One comparison, of seconds unless ``unit`` says otherwise."""
 
     what: str
     ours: str
@@ -46,6 +46,7 @@ class Row:
     ours_s: float
     theirs_s: float
     rounds: int
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -80,8 +81,11 @@ def scratch() -> Iterator[Path]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows to be read."""
-    head = ("what", "ours", "s", "theirs", "s", "ours/theirs")
-    lines = [(r.what, r.ours, f"{r.ours_s:.3f}", r.theirs, f"{r.theirs_s:.3f}", f"{r.ratio:.2f}") for r in rows]
+    head = ("what", "ours", "", "theirs", "", "ours/theirs")
+    lines = [
+        (r.what, r.ours, f"{r.ours_s:.3f} {r.unit}", r.theirs, f"{r.theirs_s:.3f} {r.unit}", f"{r.ratio:.2f}")
+        for r in rows
+    ]
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *lines]
