@@ -129,6 +129,12 @@ class Store:
             outcome.sha256,
         )
 
+    def remove(self, held: Held) -> None:
+        """Delete a stored instance; one that is gone already is no error."""
+        with self._lock, medium_errors(self.folder):
+            held.path.unlink(missing_ok=True)
+            self.index.forget(held.path.relative_to(self.instances).as_posix())
+
     def _place(self, sop_instance_uid: str) -> Path:
         """Name files by a digest, so that no UID of a peer ever names a path."""
         digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:16]

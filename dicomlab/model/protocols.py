@@ -107,6 +107,9 @@ class Holdings(Protocol):
     def sink(self, source: str) -> Sink:
         """Where what ``source`` (an AE title or an address) sends is stored."""
 
+    def remove(self, held: Held) -> None:
+        """Delete a stored instance; one that is gone already is no error."""
+
 
 @runtime_checkable
 class Searchable(Protocol):

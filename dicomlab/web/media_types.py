@@ -177,6 +177,16 @@ def parse_accept(text: str) -> tuple[MediaType, ...]:
     return tuple(sorted(found, key=lambda one: -one.q)) or (MediaType("*/*"),)
 
 
+def parse_refused(text: str) -> tuple[MediaType, ...]:
+    """Read from an Accept header what is not acceptable: the ranges with ``q=0``.
+
+    Source
+    ------
+    RFC 9110 §12.4.2 (a weight of 0 means "not acceptable").
+    """
+    return tuple(one for one in _ranges(text) if one.q == 0)
+
+
 def _ranges(text: str) -> Iterator[MediaType]:
     text = text[:MAX_HEADER]
     at = 0

@@ -17,12 +17,14 @@ from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.columns import LEVELS, Column, Level, column, columns, standard_columns
 from dicomlab.model.query import Key, Query
 
-Kind = Literal["search", "retrieve", "metadata", "frames", "bulkdata"]
+Kind = Literal["search", "retrieve", "metadata", "frames", "bulkdata", "pixeldata", "rendered", "thumbnail"]
 
 MAX_URL = 2000
 """Characters of a URL that every server and proxy takes."""
 MAX_FRAMES = 10_000
 MAX_PARAMETERS = 1000
+_OTHER_PARAMETERS = ("accept", "charset")
+"""Parameters of a search that say how it is answered, not what is searched for (PS3.18 §8.3.3)."""
 
 _SECTION = "PS3.18 §10.1.1"
 _RAW = "*,?-._~/:@!$'()"
@@ -47,7 +49,6 @@ STANDARD_RETURNED: dict[Level, frozenset[str]] = {
 """What a search returns unasked (PS3.18 Tables 10.6.3-3 to 10.6.3-5), with the unique keys of the levels above."""
 
 _PLURAL: dict[str, Level] = {"studies": "study", "series": "series", "instances": "instance"}
-_PIXEL_DATA = 0x7FE00010
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 _HEX = re.compile(r"[0-9A-Fa-f]{8}")
 
@@ -56,8 +57,9 @@ _HEX = re.compile(r"[0-9A-Fa-f]{8}")
 class Resource:
     """One resource of the Studies Service.
 
-    ``level`` is the level of what it holds. UIDs that it does not name are ``""``. ``element`` is the way to a
-    bulk value: tag, or tag, item number (from 0), tag, and so on.
+    ``level`` is the level of what it holds. UIDs that it does not name are ``""``. ``frames`` narrows what is rendered,
+    too. ``element`` is the way to a bulk value: tag, or tag, item number (from 0), tag, and so on; without one
+    ``bulkdata`` is all bulk values.
     """
 
     kind: Kind
@@ -80,12 +82,12 @@ class Resource:
         path = "".join(f"/{plural}/{uid}" for plural, uid in named if uid)
         if self.kind == "search":
             return f"{path}/{next(p for p, level in _PLURAL.items() if level == self.level)}"
-        if self.kind == "frames":
-            return f"{path}/frames/{','.join(map(str, self.frames))}"
-        if self.kind == "bulkdata":
+        if self.frames:
+            path += f"/frames/{','.join(map(str, self.frames))}"
+        if self.kind == "bulkdata" and self.element:
             steps = (str(step) if at % 2 else f"{step:08X}" for at, step in enumerate(self.element))
             return f"{path}/bulkdata/{'/'.join(steps)}"
-        return path if self.kind == "retrieve" else f"{path}/{self.kind}"
+        return path if self.kind in ("retrieve", "frames") else f"{path}/{self.kind}"
 
     @classmethod
     def parse(cls, path: str) -> Resource:
@@ -115,12 +117,12 @@ class Resource:
                 return base
             case [plural] if plural in _PLURAL and plural not in [name for name, _ in levels[: len(uids)]]:
                 return replace(base, kind="search", level=_PLURAL[plural])
-            case ["metadata"] if uids:
-                return replace(base, kind="metadata")
+            case [("metadata" | "bulkdata" | "pixeldata" | "rendered" | "thumbnail") as kind] if uids:
+                return replace(base, kind=kind)
             case ["frames", frames] if len(uids) == 3:
                 return replace(base, kind="frames", frames=_frames(frames))
-            case ["pixeldata"] if len(uids) == 3:
-                return replace(base, kind="bulkdata", element=(_PIXEL_DATA,))
+            case ["frames", frames, ("rendered" | "thumbnail") as kind] if len(uids) == 3:
+                return replace(base, kind=kind, frames=_frames(frames))
             case ["bulkdata", *steps] if len(uids) == 3 and steps:
                 return replace(base, kind="bulkdata", element=_element(steps))
         raise RemoteProtocolError(f"{path[:200]!r} is no resource of the Studies Service", section=_SECTION)
@@ -226,6 +228,8 @@ class Search:
     limit: int | None = None
     offset: int = 0
     fuzzy: bool = False
+    ignored: tuple[str, ...] = ()
+    """Parameters and attributes that nobody knows."""
 
 
 def parse_search(resource: Resource, text: str) -> Search:
@@ -245,6 +249,7 @@ def parse_search(resource: Resource, text: str) -> Search:
     fuzzy = False
     match: dict[str | int, Any] = {}
     include: list[Column] = []
+    ignored: list[str] = []
     if text.count("&") >= MAX_PARAMETERS:
         raise RemoteProtocolError(f"more than {MAX_PARAMETERS} parameters", section="PS3.18 §8.3.4")
     for name, value in parse_qsl(text, keep_blank_values=True):
@@ -256,8 +261,11 @@ def parse_search(resource: Resource, text: str) -> Search:
             fuzzy = value.lower() == "true"
         elif name == "includefield":
             include += _included(value, level)
+            ignored += [one.strip() for one in value.split(",") if one not in ("", "all") and not _known(one.strip())]
         elif one := _known(name):
             match[one.name] = _value(one, value)
+        elif name not in _OTHER_PARAMETERS:
+            ignored.append(name)
     parents = {"StudyInstanceUID": resource.study, "SeriesInstanceUID": resource.series}
     if level != "study" and not resource.study:  # a relational search returns the levels above (PS3.18 Table 10.6.3-4)
         include += _upper("study")
@@ -267,7 +275,8 @@ def parse_search(resource: Resource, text: str) -> Search:
         query = Query.of(level, {**match, **{k: v for k, v in parents.items() if v}}, include=[c.name for c in include])
     except UsageError as error:
         raise RemoteProtocolError(str(error), section="PS3.18 §8.3.4.1") from error
-    return Search(query, None if numbers["limit"] < 0 else numbers["limit"], numbers["offset"], fuzzy)
+    limit = None if numbers["limit"] < 0 else numbers["limit"]
+    return Search(query, limit, numbers["offset"], fuzzy, tuple(dict.fromkeys(ignored)))
 
 
 def _upper(level: Level) -> Iterable[Column]:

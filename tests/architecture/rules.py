@@ -17,8 +17,8 @@ MAX_TAPS = 10
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     "pynetdicom": ("dimse/tables.py", "dimse/rare.py"),
-    "requests": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py"),
-    "urllib3": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py"),
+    "requests": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
+    "urllib3": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
     "av": ("rtv/encode.py",),
     "anywidget": ("notebook/",),
     "ipywidgets": ("notebook/",),

@@ -108,5 +108,5 @@ def test_every_error_of_ours_is_in_the_one_tree() -> None:
     assert strays == []
 
 
-SIGNALS = ("_", "NeedMore", "NotHere", "Unfit")
+SIGNALS = ("_", "NeedMore", "NotHere", "Problem", "Unfit")
 """Between a codec and its caller in the library, never to a user."""

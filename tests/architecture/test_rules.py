@@ -115,4 +115,4 @@ def test_unit_tests_mirror_the_library() -> None:
 def test_every_codec_has_its_unit_test() -> None:
     unit = ROOT / "tests" / "unit"
     codecs = [source for source in sources() if source.is_codec]
-    assert [s.place for s in codecs if not list((unit / s.room).glob(f"test_{s.stem}*.py"))] == []
+    assert [s.place for s in codecs if not list((unit / s.place).parent.glob(f"test_{s.stem}*.py"))] == []

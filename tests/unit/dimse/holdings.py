@@ -81,6 +81,9 @@ class FolderHoldings:
             self.sources.append(source)
         return self
 
+    def remove(self, held: Held) -> None:
+        held.path.unlink(missing_ok=True)
+
     # --- Sink
 
     def begin(self, arrival: Arrival) -> FileWriter:

@@ -44,6 +44,12 @@ PATHS = {
     "/studies/1/series/3/instances/4/bulkdata/00081199/2/7FE00010": Resource(
         "bulkdata", "instance", "1", "3", "4", (), (0x81199, 2, 0x7FE00010)
     ),
+    "/studies/1/bulkdata": Resource("bulkdata", "study", "1"),
+    "/studies/1/series/3/pixeldata": Resource("pixeldata", "series", "1", "3"),
+    "/studies/1/rendered": Resource("rendered", "study", "1"),
+    "/studies/1/series/3/instances/4/thumbnail": Resource("thumbnail", "instance", "1", "3", "4"),
+    "/studies/1/series/3/instances/4/frames/2,3/rendered": Resource("rendered", "instance", "1", "3", "4", (2, 3)),
+    "/studies/1/series/3/instances/4/frames/2/thumbnail": Resource("thumbnail", "instance", "1", "3", "4", (2,)),
 }
 
 
@@ -53,10 +59,6 @@ def test_paths_both_ways(path: str) -> None:
     assert PATHS[path].path == path
 
 
-def test_pixeldata_is_the_bulk_value() -> None:
-    assert Resource.parse("/studies/1/series/3/instances/4/pixeldata").element == (0x7FE00010,)
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -64,7 +66,8 @@ def test_pixeldata_is_the_bulk_value() -> None:
         "/studies/1/series/2/series", "/studies/1/metadata/2", "/studies/1/frames/1", "/studies/" + "1" * 65,
         "/studies/1/series/2/instances/3/frames/0", "/studies/1/series/2/instances/3/frames/a",
         "/studies/1/series/2/instances/3/frames/" + ",".join(["1"] * 20_000),
-        "/studies/1/series/2/instances/3/bulkdata", "/studies/1/series/2/instances/3/bulkdata/7FE00010/0",
+        "/studies/1/series/2/instances/3/bulkdata/7FE00010/0", "/studies/1/series/2/instances/3/frames/1/metadata",
+        "/studies/1/series/2/bulkdata/7FE00010", "/studies/1/rendered/frames/1", "/rendered",
         "/studies/1/series/2/instances/3/bulkdata/xyz", "/metadata", "/instances/1/2",
     ],
 )  # fmt: skip
@@ -198,3 +201,10 @@ def test_both_sides_agree() -> None:
     back = asked("/series", text).query
     assert set(back.keys) == set(query.keys)
     assert set(columns(["PatientID"])) <= set(back.columns)
+
+
+def test_what_nobody_knows_is_told() -> None:
+    text = (
+        "nonsense=1&includefield=StudyDescription,Rubbish&accept=application/json&PatientID=P&includefield=all&x=1&x=2"
+    )
+    assert parse_search(Resource("search", "study"), text).ignored == ("nonsense", "Rubbish", "x")

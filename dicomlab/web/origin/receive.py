@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from dicomlab.errors import DicomlabError, Interrupted, RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink
 from dicomlab.part10.files import CHUNK_OCTETS
 from dicomlab.part10.meta import DEFLATED_LE, decode_file_meta
 from dicomlab.web.datasets import NOT_ALLOWED, SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, uids_of
-from dicomlab.web.media_types import DICOM, RELATED, MediaType, parse_content_type
+from dicomlab.web.json_model import decode
+from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, MediaType, parse_content_type
 from dicomlab.web.multipart import Begin, Data, Event, PartReader
+from dicomlab.web.origin.assemble import Bulk, assemble, identity
 from dicomlab.web.resources import Resource
 from dicomlab.web.store_answer import (
     CANNOT_UNDERSTAND,
@@ -23,14 +27,21 @@ from dicomlab.web.store_answer import (
     Failure,
     StoredInstance,
 )
+from dicomlab.web.xml_model import from_xml
 
 MAX_PARTS = 10_000
+MAX_METADATA = 64 << 20
+"""Octets of one part of metadata."""
+DICOM_XML = "application/dicom+xml"
+METADATA_TYPES = frozenset({DICOM_JSON, DICOM_XML})
 _IN_MEMORY = 16 << 20
 _PART_TYPES = frozenset({DICOM, "", "*/*", "application/octet-stream"})
 
 
 class Receiver:
     """Takes the body of one store request. A part is stored when the delimiter after it came, and it is whole.
+
+    Instances sent as metadata and bulk values are stored when all has come: any part may be the one they need.
 
     Parameters
     ----------
@@ -47,9 +58,10 @@ class Receiver:
     PS3.18 §10.5.
     """
 
-    def __init__(self, kind: MediaType, sink: Sink, base_url: str, study: str) -> None:
+    def __init__(self, kind: MediaType, sink: Sink, base_url: str, study: str, max_parts: int = MAX_PARTS) -> None:
         self._sink, self._base_url, self._study = sink, base_url, study
-        self._reader = PartReader(kind.boundary, max_parts=MAX_PARTS) if kind.name == RELATED else None
+        self._reader = PartReader(kind.boundary, max_parts=max_parts) if kind.name == RELATED else None
+        self._apart = _Apart() if kind.part in METADATA_TYPES else None
         self._spool: IO[bytes] | None = None
         self._size = 0
         self._foreign = ""
@@ -78,14 +90,17 @@ class Receiver:
         elif not self.problem:
             try:
                 self._reader.close()
+                self._assemble()
             except RemoteProtocolError as error:
                 self._broken(str(error))
 
     def drop(self) -> None:
-        """Let go of a part that will never be whole."""
+        """Let go of what will never be whole."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+        if self._apart is not None:
+            self._apart.close()
 
     def _broken(self, problem: str) -> None:
         self.problem = problem
@@ -97,11 +112,16 @@ class Receiver:
         if isinstance(event, Begin):
             text = event.headers.get("content-type", "")
             name = parse_content_type(text).name if text else ""
-            self._foreign = "" if name in _PART_TYPES else name
             self._size = 0
+            if self._apart is not None:
+                self._apart.begin(parse_content_type(text or OCTETS), event.headers.get("content-location", ""))
+                return
+            self._foreign = "" if name in _PART_TYPES else name
             self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed at the end of the part)
         elif isinstance(event, Data):
-            if self._spool is not None and not self._foreign:
+            if self._apart is not None:
+                self._apart.write(event.octets)
+            elif self._spool is not None and not self._foreign:
                 self._spool.write(event.octets)
                 self._size += len(event.octets)
         else:
@@ -122,6 +142,22 @@ class Receiver:
             else:
                 with mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as octets:
                     self._judge(octets)
+
+    def _assemble(self) -> None:
+        """Put together and store what came as metadata and bulk values."""
+        if self._apart is None:
+            return
+        with closing(self._apart) as apart:
+            bulk = apart.bulk()
+            for model in apart.models():
+                sop_class, uid = identity(model)
+                try:
+                    octets = assemble(model, bulk, self._base_url)
+                except RemoteProtocolError as error:
+                    self.failed.append(Failure(CANNOT_UNDERSTAND, uid, sop_class))
+                    self.problem = self.problem or str(error)
+                    continue
+                self._judge(octets)
 
     def _judge(self, octets: bytes | memoryview) -> None:
         try:
@@ -172,3 +208,59 @@ class Receiver:
             StoredInstance(arrival.sop_class_uid, arrival.sop_instance_uid, url if study and series else "")
         )
         return 0
+
+
+class _Apart:
+    """Parts that wait until all have come: metadata and bulk values, in one spool."""
+
+    def __init__(self) -> None:
+        self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._parts: list[tuple[MediaType, str, int, int]] = []
+
+    def begin(self, kind: MediaType, location: str) -> None:
+        at = self._spool.tell()
+        self._parts.append((kind, location, at, at))
+
+    def write(self, octets: bytes) -> None:
+        self._spool.write(octets)
+        kind, location, start, _ = self._parts[-1]
+        self._parts[-1] = kind, location, start, self._spool.tell()
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def _reader(self, start: int, end: int) -> Callable[[], bytes]:
+        def octets() -> bytes:
+            self._spool.seek(start)
+            return self._spool.read(end - start)
+
+        return octets
+
+    def bulk(self) -> Mapping[str, Bulk]:
+        """The bulk values by Content-Location."""
+        found: dict[str, Bulk] = {}
+        for kind, location, start, end in self._parts:
+            if kind.name not in METADATA_TYPES and location:
+                before = found[location].parts if location in found else ()
+                found[location] = Bulk(kind, (*before, self._reader(start, end)))
+        return found
+
+    def models(self) -> Iterator[Mapping[str, Any]]:
+        """The data sets of the metadata.
+
+        Raises
+        ------
+        RemoteProtocolError
+            It can't be read.
+        """
+        for kind, _, start, end in self._parts:
+            if kind.name not in METADATA_TYPES:
+                continue
+            if end - start > MAX_METADATA:
+                raise RemoteProtocolError(f"metadata of more than {MAX_METADATA >> 20} MiB", section="PS3.18 §10.5")
+            octets = self._reader(start, end)()
+            found = [from_xml(octets)] if kind.name == DICOM_XML else decode(octets)
+            models = found if isinstance(found, list) else [found]
+            if not all(isinstance(one, dict) for one in models):
+                raise RemoteProtocolError("metadata is an array of data sets", section="PS3.18 §F.2.1")
+            yield from models

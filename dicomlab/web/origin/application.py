@@ -1,0 +1,201 @@
+"""The origin server as an ASGI application: from requests to the services that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dicomlab.errors import DicomlabError, RemoteProtocolError
+from dicomlab.model.faults import Faults
+from dicomlab.model.protocols import Holdings
+from dicomlab.web.origin.address import Address, address_of, is_ours
+from dicomlab.web.origin.answer import Problem
+from dicomlab.web.origin.capabilities import OFFERS, capabilities
+from dicomlab.web.origin.faults import Faulty
+from dicomlab.web.origin.limits import Limits
+from dicomlab.web.origin.negotiation import Accept
+from dicomlab.web.origin.retrieve import Retrieve
+from dicomlab.web.origin.search import Searching
+from dicomlab.web.origin.store import Storing
+from dicomlab.web.origin.viewer import Viewer
+from dicomlab.web.origin.wado_uri import answer_uri
+from dicomlab.web.resources import Resource
+
+ROOT = "/dicom-web"
+METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+_LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Web pages that may read answers: those served by this machine. A page from elsewhere must not read patients."""
+_EXPOSED = ("Warning", "Content-Location", "ETag", "Accept-Ranges", "Content-Range", "Retry-After")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an origin server stands in its surroundings.
+
+    Attributes
+    ----------
+    limits : Limits
+    faults : Faults
+        What it does wrong on purpose.
+    hosts : sequence of str
+        Names, beside localhost and numbers, under which it is reached: that of a proxy in front of it. ``"*"``: any,
+        which lets pages of other sites reach it by DNS rebinding.
+    origins : sequence of str
+        Web origins, beside those of this machine, whose pages may read and store: ``"https://viewer.example.org"``.
+    links : str
+        ``"absolute"`` URLs, from what proxies say of themselves; or ``"relative"`` to the URL of each request, which
+        survive any proxy but are not understood by every client.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    faults: Faults = field(default_factory=Faults)
+    hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    links: Literal["absolute", "relative"] = "absolute"
+
+
+class _Origin:
+    """Answers the requests of one application."""
+
+    def __init__(self, holdings: Holdings, setting: Setting) -> None:
+        self._holdings, self._setting = holdings, setting
+        self._searching = Searching(holdings, setting.limits, setting.faults)
+        self._retrieve = Retrieve(holdings, setting.limits, setting.faults)
+        self._storing = Storing(holdings, setting.limits, setting.faults)
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except Problem as problem:
+            return problem.answer()
+        except DicomlabError as error:
+            return Problem(500, str(error)).answer()
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"].removeprefix(ROOT)
+        headers: dict[str, str] = dict(request.headers)
+        address = address_of(
+            headers, scheme=request.scope["scheme"], server=request.scope.get("server") or ("localhost", None),
+            root=ROOT, path=path, relative=self._setting.links == "relative",
+        )  # fmt: skip
+        parameters = dict(request.query_params)
+        accept = Accept.parse(parameters.get("accept") or headers.get("accept", ""))
+        if request.method == "OPTIONS":
+            return _capabilities(accept, address)
+        if path in ("", "/", "/wado") and request.method in ("GET", "HEAD"):
+            if parameters.get("requestType", "").upper() == "WADO":
+                limits = self._setting.limits
+                return await run_in_threadpool(answer_uri, self._retrieve, parameters, address, headers, limits)
+            if path != "/wado":
+                return _capabilities(accept, address)
+        try:
+            resource = Resource.parse(path)
+        except RemoteProtocolError as error:
+            raise Problem(404, str(error)) from error
+        if request.method == "POST":
+            if resource.level != "study" or resource.kind not in ("search", "retrieve"):
+                raise Problem(405, "instances are stored to /studies or /studies/{study} (PS3.18 §10.5)", _ALLOW_READ)
+            return await self._storing.answer(request, resource, address, accept)
+        if request.method == "DELETE":
+            if resource.kind != "retrieve":
+                raise Problem(405, "studies, series and instances can be deleted", _ALLOW_READ)
+            return await run_in_threadpool(self._delete, resource)
+        if resource.kind == "search":
+            return await run_in_threadpool(self._searching.answer, resource, request.url.query, accept, address)
+        return await run_in_threadpool(self._retrieve.answer, resource, accept, address, headers, parameters)
+
+    def _delete(self, resource: Resource) -> Response:
+        for one in self._retrieve.held(resource):
+            self._holdings.remove(one)
+        return Response(status_code=204)
+
+
+_ALLOW_READ = {"Allow": "GET, HEAD, OPTIONS"}
+
+
+def _capabilities(accept: Accept, address: Address) -> Response:
+    chosen = accept.best(OFFERS)
+    if not chosen:
+        raise Problem(406, f"capabilities are given as {', '.join(OFFERS)}")
+    kind = f"{chosen}; charset=utf-8" if chosen.startswith("text/") else chosen
+    return Response(capabilities(chosen, address.base), 200, {"Allow": ", ".join(METHODS)}, media_type=kind)
+
+
+class _Door:
+    """Lets in what is meant for us, and what other sites' pages may do; bodies are left away where only heads are due.
+
+    Source
+    ------
+    RFC 9110 §7.4 (misdirected requests), §9.3.2 (HEAD).
+    """
+
+    def __init__(self, app: ASGIApp, setting: Setting, viewer: Viewer) -> None:
+        self._app, self._setting, self._viewer = app, setting, viewer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if problem := self._objection(scope, headers):
+            await problem.answer()(scope, receive, send)
+        elif self._viewer.serves(scope["path"]):
+            await self._viewer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _objection(self, scope: Scope, headers: Mapping[str, str]) -> Problem | None:
+        host = headers.get("host", "")
+        server = scope.get("server") or ("", None)
+        if host and not is_ours(host, (*self._setting.hosts, server[0])):
+            name = host.rpartition(":")[0] or host
+            return Problem(421, f"nobody told this server that it is {name[:100]!r}; hosts=[...] does (a proxy's name)")
+        origin = headers.get("origin", "")
+        if scope["method"] in ("POST", "DELETE") and origin and not self._may_write(origin, host):
+            return Problem(403, f"pages of {origin[:100]!r} may not change anything here; origins=[...] lets them")
+        return None
+
+    def _may_write(self, origin: str, host: str) -> bool:
+        import re
+
+        known = origin in self._setting.origins or re.fullmatch(_LOCAL, origin) is not None
+        return known or origin.partition("://")[2] == host
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return Problem(500, "the server failed over this request").answer()
+
+
+def app(holdings: Holdings, setting: Setting | None = None, viewer: Viewer | None = None) -> ASGIApp:
+    """The origin server as an ASGI application, below ``/dicom-web``.
+
+    Parameters
+    ----------
+    holdings : Holdings
+    setting : Setting, optional
+    viewer : Viewer, optional
+        Pages to be served beside it.
+
+    Source
+    ------
+    PS3.18 §10 (Studies Service), §9 (URI Service), §8.9 (capabilities).
+    """
+    setting = setting or Setting()
+    origin: Any = _Origin(holdings, setting).__call__
+    cors = Middleware(
+        CORSMiddleware, allow_origin_regex=_LOCAL, allow_origins=list(setting.origins), allow_methods=list(METHODS),
+        allow_headers=["*"], expose_headers=list(_EXPOSED), max_age=600,
+    )  # fmt: skip
+    methods = list(METHODS)
+    routes = [Route(ROOT, origin, methods=methods), Route(ROOT + "/{path:path}", origin, methods=methods)]
+    service = Starlette(routes=routes, middleware=[cors], exception_handlers={Exception: _failed})
+    return _Door(Faulty(service, setting.faults), setting, viewer or Viewer())
