@@ -33,11 +33,13 @@ from dicomlab.model.trace import Trace
 from dicomlab.part10.files import CHUNK_OCTETS, Unfit, parcels
 from dicomlab.web import origin
 from dicomlab.web.endpoint import WebEndpoint
+from dicomlab.web.in_process import InProcessAdapter
 
 AE_TITLE = "DICOMLAB"
 OUR_AE_TITLE = "LAB1"
 FREE_OCTETS = 256 << 20
 """Room on the medium below which nothing is taken over DIMSE."""
+IN_PROCESS_URL = f"http://{origin.IN_PROCESS}{origin.ROOT}"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -59,8 +61,9 @@ class Archive(Summarised):
     address : str, optional
         ``"AET@host:port"`` of the SCP. None: ``DICOMLAB`` on a free port of the loopback interface, where nobody but
         this machine can reach it. Any other host opens the archive, unprotected, to whoever can reach that address.
-    web_port : int
-        Port of the origin server on the same host; 0: a free one.
+    web_port : int, optional
+        Port of the origin server on the same host; 0: a free one. None: no port at all; ``archive.web`` reaches it
+        inside this process, and so does a session given to ``archive.mount``.
     on_store : callable, optional
         Called with the :class:`Instance` after each one is stored, in the thread that stored it.
     known : mapping of str to (host, port), optional
@@ -87,6 +90,10 @@ class Archive(Summarised):
         Longest time without progress inside a message, and between two messages, in seconds.
     trace : Trace, optional
         Where what crosses the DIMSE door is recorded, as its own side sees it.
+    names : sequence of str
+        Names, beside localhost and numbers, under which the origin server is reached: those of a proxy before it.
+    origins : sequence of str
+        Web origins, beside those of this machine, whose pages may read and store.
 
     Source
     ------
@@ -99,7 +106,7 @@ class Archive(Summarised):
         address: str | None = None,
         on_store: Callable[[Instance], None] | None = None,
         *,
-        web_port: int = 0,
+        web_port: int | None = 0,
         known: dict[str, tuple[str, int]] | None = None,
         callers: Collection[str] | None = None,
         hosts: Collection[str] | None = None,
@@ -113,6 +120,8 @@ class Archive(Summarised):
         timeout_s: float = 60.0,
         idle_timeout_s: float = 60.0,
         trace: Trace | None = None,
+        names: Sequence[str] = (),
+        origins: Sequence[str] = (),
     ) -> None:
         self._given = Path(path) if path is not None else None
         self._at = AEAddress.parse(address) if address is not None else None
@@ -141,6 +150,7 @@ class Archive(Summarised):
         }
         if self._security and None in (self._security.client, self._security.server):
             raise UsageError("an archive listens and asks: give it tls=(cert, key, ca)")
+        self._names, self._origins = tuple(names), tuple(origins)
         self._open: _Open | None = None
         self._closer: weakref.finalize[Any, Any] | None = None
         self._fictional = False
@@ -178,6 +188,49 @@ class Archive(Summarised):
     def web(self) -> WebEndpoint:
         """The archive over the web."""
         return self._opened().web
+
+    def mount(self, session: Any) -> str:
+        """Let a session of requests reach the origin server inside this process, without a port.
+
+        ::
+
+            session = requests.Session()
+            client = DICOMwebClient(archive.mount(session), session=session)
+
+        Parameters
+        ----------
+        session : requests.Session
+
+        Returns
+        -------
+        str
+            The base URL, which only this session understands.
+        """
+        session.mount(IN_PROCESS_URL.rpartition("/")[0], self._opened().adapter())
+        return IN_PROCESS_URL
+
+    def mount_viewer(self, folder: str | Path) -> str:
+        """Serve a prebuilt web viewer beside the data, such as the folder ``dist`` of the npm package ``@ohif/app``.
+
+        Parameters
+        ----------
+        folder : path
+            With an ``index.html`` in it.
+
+        Returns
+        -------
+        str
+            The URL to open in a browser: the list of studies; ``viewer?StudyInstanceUIDs=...`` below it shows one.
+
+        Raises
+        ------
+        UsageError
+            There is no viewer in that folder, or the archive has no port.
+        """
+        server = self._opened().server
+        if server is None:
+            raise UsageError("a browser needs a port: Archive(web_port=0)")
+        return server.mount_viewer(folder)
 
     @property
     def media(self) -> MediaSet:
@@ -306,15 +359,32 @@ class _Open:
                 **archive._door,
             )
             stack.callback(listener.close)
-            server = origin.serve(self.store, host=at.host, port=archive._web_port)
-            stack.callback(server.close)
+            setting = origin.Setting(faults=archive.faults, hosts=archive._names, origins=archive._origins)
+            self._application = origin.app(self.store, setting)
+            self.server: origin.OriginServer | None = None
+            if archive._web_port is not None:
+                self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting)
+                stack.callback(self.server.close)
             ours = _free_port()
             known[OUR_AE_TITLE] = ("127.0.0.1", ours)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
             self.web = WebEndpoint(server.url.replace(at.host, near.host, 1))
+            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}")
+            if self.server is not None:
+                self.web = WebEndpoint(self.server.url.replace(at.host, near.host, 1))
+            else:
+                adapter = InProcessAdapter(self._application)
+                stack.callback(adapter.close)
+                self.web = WebEndpoint(IN_PROCESS_URL, adapter=adapter)
             self.node.fictional = self.web.fictional = archive._fictional
             self._stack = stack.pop_all()
+
+    def adapter(self) -> InProcessAdapter:
+        """One more way to the origin server without a port; whoever is given it may close it."""
+        adapter = InProcessAdapter(self._application)
+        self._stack.callback(adapter.close)
+        return adapter
 
     def close(self) -> None:
         self._stack.close()

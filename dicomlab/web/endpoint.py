@@ -54,6 +54,8 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         Rows to ask for in one request of a search.
     fictional : bool
         Its patients are known to be synthetic, so reprs show them.
+    adapter : requests.adapters.BaseAdapter, optional
+        Carries requests instead of a connection, such as an :class:`~dicomlab.web.in_process.InProcessAdapter`.
 
     Source
     ------
@@ -70,13 +72,14 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         verify_tls: bool | str = True,
         page: int = PAGE,
         fictional: bool = False,
+        adapter: Any = None,
     ) -> None:
         if isinstance(url, str) and is_name(url):
             entry = profile("web", url)
             url, auth = entry["url"], auth if auth is not None else from_profile(entry)
         if timeout_s <= 0 or connect_timeout_s <= 0 or page < 1:
             raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
-        self._site = Site(_base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls)
+        self._site = Site(_base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls, adapter)
         self._page = page
         self.fictional = fictional
 

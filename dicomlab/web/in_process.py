@@ -132,7 +132,7 @@ class _Exchange:
         self._gone = asyncio.Event()
         self._sent: Iterator[bytes] | None = _sent(request.body)
         self._task: Future[None] | None = None
-        self._ended = False
+        self._ended = self._complete = False
 
     def start(self, application: Application) -> None:
         self._task = asyncio.run_coroutine_threadsafe(self._carry_out(application), self._loop)
@@ -193,7 +193,8 @@ class _Exchange:
             broken = ProtocolError(f"Connection aborted: {error!r}", error)
             if not self._head.done():
                 self._head.set_exception(broken)
-            self._pieces.put(broken)
+            if not self._complete:
+                self._pieces.put(broken)
             raise
         finally:
             if not self._head.done():
@@ -233,9 +234,10 @@ class _Exchange:
             pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", [])]
             if not self._head.done():
                 self._head.set_result((message["status"], pairs))
-        elif message["type"] == "http.response.body" and self._request.method != "HEAD":
+        elif message["type"] == "http.response.body":
+            self._complete = not message.get("more_body", False)
             body = bytes(message.get("body", b""))
-            if body:
+            if body and self._request.method != "HEAD":
                 await self._room.acquire()
                 self._pieces.put(body)
 

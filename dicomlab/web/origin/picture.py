@@ -56,13 +56,12 @@ def picture(stored: Stored, number: int, how: Rendering, most_pixels: int) -> Im
         raise Problem(413, f"an image or viewport of more than {most_pixels} pixels is not rendered")
     array, facts = stored.decoded(number, raw=False)
     try:
-        image = _image(stored, number, array, facts, how.window)
+        image = _placed(_image(stored, number, array, facts, how.window), how)
+        if how.annotation:
+            image = _annotated(image, stored.header, how.annotation)
+        return converted(image, stored.header, how.icc_profile)
     except DECODING_FAILED as error:
         raise RemoteProtocolError(f"frame {number} can't be shown: {error}", section="PS3.3 §C.7.6.3") from error
-    image = _placed(image, how)
-    if how.annotation:
-        image = _annotated(image, stored.header, how.annotation)
-    return converted(image, stored.header, how.icc_profile)
 
 
 # --- from stored values to 8 bits ------------------------------------------------------------------------------------

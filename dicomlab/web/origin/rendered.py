@@ -21,7 +21,7 @@ from dicomlab.web.origin.answer import Piece, Problem, made_piece, octets_piece
 from dicomlab.web.origin.limits import Limits
 from dicomlab.web.origin.negotiation import Accept
 from dicomlab.web.origin.picture import icon, picture
-from dicomlab.web.origin.stored import Link, NotHere, Stored, resource_of
+from dicomlab.web.origin.stored import DECODING_FAILED, Link, NotHere, Stored, resource_of
 from dicomlab.web.origin.viewport import Rendering
 from dicomlab.web.resources import Resource
 
@@ -139,7 +139,7 @@ def thumbnail(held: Sequence[Held], resource: Resource, how: Rendering, accept: 
 def _modality(held: Held) -> str:
     try:
         return str(Stored(held).header.get("Modality", "") or "")
-    except RemoteProtocolError:
+    except (RemoteProtocolError, *DECODING_FAILED):
         return ""
 
 
@@ -158,6 +158,9 @@ def _sorted(held: Sequence[Held], resource: Resource) -> tuple[list[_Image], lis
         except RemoteProtocolError:
             if alone:
                 raise
+        except DECODING_FAILED as error:
+            if alone:
+                raise RemoteProtocolError(f"the header can't be read: {error}", section="PS3.5 §7") from error
     return images, documents
 
 
@@ -194,7 +197,7 @@ def _animation(image: _Image, how: Rendering, limits: Limits) -> Piece:
     header = image.stored.header
     try:
         pace_ms = float(header.get("FrameTime") or 0) or 1000 / float(header.get("CineRate") or 1000 / _FRAME_MS)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+    except DECODING_FAILED:
         pace_ms = _FRAME_MS
     width, height = how.size(image.stored.number("Columns"), image.stored.number("Rows"))
     if width * height * len(image.frames) > limits.pixels:

@@ -37,8 +37,8 @@ _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "U
 _PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _PIXEL_DATA = 0x7FE00010
 DECODING_FAILED = (
-    ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, OverflowError, EOFError, OSError,
-    NotImplementedError, UserWarning, struct.error, MemoryError,
+    ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, EOFError, OSError,
+    NotImplementedError, UserWarning, ArithmeticError, struct.error, MemoryError,
 )  # fmt: skip
 """What pydicom and its decoders raise over broken pixel data."""
 
