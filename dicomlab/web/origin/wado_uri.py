@@ -64,6 +64,9 @@ def answer_uri(
     path = "/studies/{}/series/{}/instances/{}".format(*(parameters[name] for name in _REQUIRED))
     try:
         resource = Resource.parse(path)
+    except RemoteProtocolError as error:
+        raise Problem(400, str(error)) from error
+    try:
         if resource.level != "instance" or resource.kind != "retrieve":
             raise Problem(400, "studyUID, seriesUID and objectUID are UIDs")
         (held,) = retrieve.held(resource)

@@ -1,0 +1,78 @@
+"""A viewer beside the data: its own files and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from dicomlab import Archive
+from dicomlab.errors import UsageError
+from dicomlab.web.origin import ROOT
+from dicomlab.web.origin.viewer import Viewer
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "package" / "dist"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html>viewer")
+    (folder / "app-config.js").write_text("window.config = 'as shipped'")
+    (folder / "assets" / "a.wasm").write_bytes(b"\0asm")
+    (folder / "assets" / "out.txt").symlink_to(tmp_path / "secret.txt")
+    return folder
+
+
+@pytest.fixture
+def viewed(holdings: Any, open_local: Any, dist: Path) -> Any:
+    viewer = Viewer()
+    viewer.mount(dist.parent, ROOT)
+    return open_local(holdings, None, viewer)
+
+
+def test_files_pages_and_data(viewed: Any) -> None:
+    root = "http://archive.invalid"
+    page = viewed.get(root + "/")
+    assert (page.text, page.headers["Content-Type"]) == ("<!doctype html>viewer", "text/html; charset=utf-8")
+    assert viewed.get(root + "/viewer?StudyInstanceUIDs=1.2").text == page.text
+    assert viewed.get(root + "/assets/a.wasm").headers["Content-Type"] == "application/wasm"
+    assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert page.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert len(viewed.get("/studies").json()) == 3
+    assert viewed.ask("POST", root + "/").status_code == 405
+
+
+def test_it_is_told_where_the_data_is(viewed: Any) -> None:
+    text = viewed.get("http://archive.invalid/app-config.js").text
+    config = json.loads(re.fullmatch(r"window\.config = (.*);\n", text, re.DOTALL)[1])  # type: ignore[index]
+    assert config["dataSources"][0]["configuration"]["wadoRoot"] == "/dicom-web"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt", "/assets/../../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/assets/out.txt",
+        "/assets/..%5c..%5csecret.txt", "//secret.txt", "/no-such.js", "/etc/passwd.txt",
+    ],
+)  # fmt: skip
+def test_no_path_leaves_its_folder(viewed: Any, path: str) -> None:
+    prepared = requests.Request("GET", "http://archive.invalid/").prepare()
+    prepared.url = "http://archive.invalid" + path
+    answer = viewed.session.send(prepared)
+    assert answer.status_code == 404
+    assert "secret" not in answer.text
+
+
+def test_what_is_no_viewer(tmp_path: Path, dist: Path) -> None:
+    with Archive() as archive:
+        with pytest.raises(UsageError, match=r"index\.html"):
+            archive.mount_viewer(tmp_path)
+        url = archive.mount_viewer(dist)
+        assert requests.get(url, timeout=10).text == "<!doctype html>viewer"
+    with Archive(web_port=None) as archive, pytest.raises(UsageError, match="needs a port"):
+        archive.mount_viewer(dist)
