@@ -79,7 +79,8 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
             url, auth = entry["url"], auth if auth is not None else from_profile(entry)
         if timeout_s <= 0 or connect_timeout_s <= 0 or page < 1:
             raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
-        self._site = Site(_base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls, adapter)
+        site = _base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls
+        self._site = Site(*site, adapter=adapter)
         self._page = page
         self.fictional = fictional
 

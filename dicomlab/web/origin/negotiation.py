@@ -67,6 +67,10 @@ class Accept:
         _, q, at = max(one for one in found if one[0] == specific)
         return (q, at) if q > 0 else None
 
+    def names(self, *parts: str) -> bool:
+        """Whether one of these media types, or a multipart of them, was named, and not just allowed among others."""
+        return any(one.part in parts for one in self.ranges)
+
     def refuses(self, name: str) -> bool:
         """Whether the client said that it takes no such part."""
         return any(one.part == name for one in self.refused)

@@ -9,7 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 from dicomlab.errors import DicomlabError, Interrupted, RemoteProtocolError, ServiceError
-from dicomlab.model.protocols import Arrival, Sink
+from dicomlab.model.protocols import Arrival, Octets, Sink
 from dicomlab.part10.files import CHUNK_OCTETS
 from dicomlab.part10.meta import DEFLATED_LE, decode_file_meta
 from dicomlab.web.datasets import NOT_ALLOWED, SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, uids_of
@@ -221,7 +221,7 @@ class _Apart:
         at = self._spool.tell()
         self._parts.append((kind, location, at, at))
 
-    def write(self, octets: bytes) -> None:
+    def write(self, octets: Octets) -> None:
         self._spool.write(octets)
         kind, location, start, _ = self._parts[-1]
         self._parts[-1] = kind, location, start, self._spool.tell()

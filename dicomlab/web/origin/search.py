@@ -69,7 +69,7 @@ class Searching:
             raise Problem(400, str(error)) from error
         rows, remaining = self._page(search, resource, address)
         headers = warning(*_remarks(search, remaining)) | {"Cache-Control": "no-store"}
-        if not rows:
+        if not rows and accept.names(DICOM_JSON, DICOM_XML):
             return Response(status_code=204, headers=headers)
         if chosen.startswith(RELATED):
             kind = {"Content-Type": DICOM_XML}
