@@ -359,7 +359,7 @@ class _Open:
                 **archive._door,
             )
             stack.callback(listener.close)
-            setting = origin.Setting(faults=archive.faults, hosts=archive._names, origins=archive._origins)
+            setting = origin.Setting(faults=archive.faults, names=archive._names, origins=archive._origins)
             self._application = origin.app(self.store, setting)
             self.server: origin.OriginServer | None = None
             if archive._web_port is not None:
@@ -369,8 +369,6 @@ class _Open:
             known[OUR_AE_TITLE] = ("127.0.0.1", ours)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
-            self.web = WebEndpoint(server.url.replace(at.host, near.host, 1))
-            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}")
             if self.server is not None:
                 self.web = WebEndpoint(self.server.url.replace(at.host, near.host, 1))
             else:

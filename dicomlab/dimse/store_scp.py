@@ -76,6 +76,9 @@ class _Limited:
     def select(self, level: Level, uids: Sequence[str]) -> list[Held]:
         return self.holdings.select(level, uids)
 
+    def remove(self, held: Held) -> None:
+        self.holdings.remove(held)
+
     def sink(self, source: str) -> Sink:
         return _LimitedSink(self.holdings.sink(source), self)
 
