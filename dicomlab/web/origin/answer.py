@@ -19,7 +19,7 @@ from dicomlab.web.multipart import closing, new_boundary, part_head
 
 AGENT = "dicomlab"
 NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-CHUNK_OCTETS = 1 << 19
+CHUNK_OCTETS = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 

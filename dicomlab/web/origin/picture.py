@@ -9,7 +9,8 @@ interpretation), §C.7.9 (palette colour); PS3.18 §8.3.5 (rendering).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,12 @@ from dicomlab.web.origin.viewport import Rendering, Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Values = Callable[[NDArray[Any]], NDArray[Any]]
+
+BLOCK_PIXELS = 1 << 20
+AT_ONCE = 2
+"""Images that are rendered at a time; more wait, since each takes memory."""
+_turn = threading.BoundedSemaphore(AT_ONCE)
 _FUNCTIONS = {"LINEAR": "linear", "LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}
 _SHOWN_TEXT = 64
 
@@ -54,6 +61,11 @@ def picture(stored: Stored, number: int, how: Rendering, most_pixels: int) -> Im
     columns, rows = stored.number("Columns"), stored.number("Rows")
     if columns * rows > most_pixels or (how.width or 1) * (how.height or 1) > most_pixels:
         raise Problem(413, f"an image or viewport of more than {most_pixels} pixels is not rendered")
+    with _turn:
+        return _picture(stored, number, how)
+
+
+def _picture(stored: Stored, number: int, how: Rendering) -> Image.Image:
     array, facts = stored.decoded(number, raw=False)
     try:
         image = _placed(_image(stored, number, array, facts, how.window), how)
@@ -78,18 +90,25 @@ def _image(
 
         return Image.fromarray(_bytes_of(apply_color_lut(array, stored.header), 0)[..., :3], "RGB")
     groups = _functional_groups(stored.header, number)
-    values = _modality(array, stored.header, groups)
-    grey = _windowed(values, array, stored, groups, window)
-    if (colours == "MONOCHROME1") != (str(stored.header.get("PresentationLUTShape", "")) == "INVERSE"):
-        grey = 255 - grey
+    show = _transformation(array, stored, groups, window)
+    dark = (colours == "MONOCHROME1") != (str(stored.header.get("PresentationLUTShape", "")) == "INVERSE")
+    grey = np.empty(array.shape, np.uint8)
+    for rows in _blocks(array):
+        grey[rows] = 255 - show(array[rows]) if dark else show(array[rows])
     return Image.fromarray(grey, "L")
+
+
+def _blocks(array: NDArray[Any]) -> Iterator[slice]:
+    """Rows by rows, so that no large image is held as large numbers."""
+    step = max(BLOCK_PIXELS // max(array.shape[1], 1), 1)
+    return (slice(at, at + step) for at in range(0, array.shape[0], step))
 
 
 def _bytes_of(array: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     shift = max((bits or array.dtype.itemsize * 8) - 8, 0)
-    return np.ascontiguousarray((array.astype(np.uint32) >> shift).clip(0, 255).astype(np.uint8))
+    return np.ascontiguousarray((array >> shift).clip(0, 255).astype(np.uint8))
 
 
 def _functional_groups(header: Any, number: int) -> list[Any]:
@@ -103,15 +122,16 @@ def _of_groups(groups: list[Any], sequence: str) -> Any:
     return next((one[sequence].value[0] for one in groups if one.get(sequence)), None)
 
 
-def _modality(array: NDArray[Any], header: Any, groups: list[Any]) -> NDArray[Any]:
-    from pydicom.pixels.processing import apply_modality_lut
-
+def _modality(header: Any, groups: list[Any]) -> Values:
+    """From stored values to those of the modality."""
     inside = _of_groups(groups, "PixelValueTransformationSequence")
     source = header if inside is None else inside
     if header.get("ModalityLUTSequence") and inside is None:
-        return apply_modality_lut(array, header)
+        from pydicom.pixels.processing import apply_modality_lut
+
+        return lambda raw: apply_modality_lut(raw, header)
     slope, intercept = _float(source, "RescaleSlope", 1.0), _float(source, "RescaleIntercept", 0.0)
-    return array if (slope, intercept) == (1.0, 0.0) else array.astype(np.float64) * slope + intercept
+    return lambda raw: raw if (slope, intercept) == (1.0, 0.0) else raw.astype(np.float64) * slope + intercept
 
 
 def _float(source: Any, keyword: str, absent: float) -> float:
@@ -120,9 +140,9 @@ def _float(source: Any, keyword: str, absent: float) -> float:
     return found if math.isfinite(found) else absent
 
 
-def _windowed(
-    values: NDArray[Any], raw: NDArray[Any], stored: Stored, groups: list[Any], window: Window | None
-) -> NDArray[np.uint8]:
+def _transformation(raw: NDArray[Any], stored: Stored, groups: list[Any], window: Window | None) -> Values:
+    """From stored values to 0 ... 255: the window that was asked for, else what the data set proposes, else all."""
+    modality = _modality(stored.header, groups)
     if window is None:
         inside = _of_groups(groups, "FrameVOILUTSequence")
         source = stored.header if inside is None else inside
@@ -130,12 +150,16 @@ def _windowed(
         if window is None and source.get("VOILUTSequence"):
             from pydicom.pixels.processing import apply_voi
 
-            return _stretched(apply_voi(values.astype(raw.dtype), source))
-    if window is None:
-        if stored.number("BitsStored", 8) == 1:
-            return (values > 0).astype(np.uint8) * 255
-        return _stretched(values, _padding(raw, stored.header))
-    return through(values, window)
+            table = source.VOILUTSequence[0].LUTDescriptor
+            most = float((1 << min(int(table[2]), 16)) - 1)
+            return lambda some: _between(apply_voi(modality(some).astype(some.dtype), source), 0.0, most)
+    if window is not None:
+        chosen = window
+        return lambda some: through(modality(some), chosen)
+    if stored.number("BitsStored", 8) == 1:
+        return lambda some: (modality(some) > 0).astype(np.uint8) * 255
+    low, high = _extremes(raw, modality, stored.header)
+    return lambda some: _between(modality(some), low, high)
 
 
 def _first_window(source: Any) -> Window | None:
@@ -170,22 +194,26 @@ def through(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     return np.nan_to_num(np.rint(y)).clip(0, 255).astype(np.uint8)
 
 
-def _padding(raw: NDArray[Any], header: Any) -> NDArray[Any] | None:
-    """Where the frame holds padding, which no window is chosen for (PS3.3 §C.7.5.1.1.2)."""
-    value = header.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    limit = header.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, limit if isinstance(limit, int) else value))
-    mask: NDArray[Any] = (raw >= low) & (raw <= high)
-    return mask if mask.any() and not mask.all() else None
+def _extremes(raw: NDArray[Any], modality: Values, header: Any) -> tuple[float, float]:
+    """The smallest and the largest value, padding left out (PS3.3 §C.7.5.1.1.2): for images without a window."""
+    value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+    ends = sorted((value, limit if isinstance(limit, int) else value)) if isinstance(value, int) else None
+    lows, highs = [], []
+    for padded in (True, False):
+        for rows in _blocks(raw):
+            some = raw[rows]
+            kept = some[(some < ends[0]) | (some > ends[1])] if ends and padded else some.ravel()
+            if kept.size:
+                values = np.nan_to_num(modality(kept.reshape(1, -1)).astype(np.float64), posinf=0.0, neginf=0.0)
+                lows.append(float(values.min()))
+                highs.append(float(values.max()))
+        if lows:
+            break  # else all of it is padding, and that is what there is to be shown
+    return min(lows, default=0.0), max(highs, default=0.0)
 
 
-def _stretched(values: NDArray[Any], without: NDArray[Any] | None = None) -> NDArray[np.uint8]:
-    """From the smallest to the largest value: for images that propose no window."""
+def _between(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    chosen = finite if without is None else finite[~without]
-    low, high = (float(chosen.min()), float(chosen.max())) if chosen.size else (0.0, 0.0)
     scale = 255.0 / (high - low) if high > low else 0.0
     return np.rint((finite - low) * scale).clip(0, 255).astype(np.uint8)
 

@@ -82,3 +82,30 @@ def test_an_address_of_ones_own(free_port, tmp_path: Path) -> None:  # type: ign
     file.write_text("")
     with pytest.raises(UsageError, match="is a file"):
         Archive(file).folder  # noqa: B018
+
+
+def test_the_web_door_without_a_port() -> None:
+    import requests
+
+    with Archive(web_port=None) as archive:
+        archive.add(phantom_datasets(patients=1, slices=2), progress=False).raise_for_failures()
+        assert len(archive.web.find("instance", progress=False)) == 3
+        with requests.Session() as one, requests.Session() as other:
+            assert len(one.get(f"{archive.mount(one)}/instances", timeout=10).json()) == 3
+            base = archive.mount(other)
+            one.close()
+            assert len(other.get(f"{base}/instances", timeout=10).json()) == 3
+        assert archive.web.verify()
+
+
+def test_names_and_pages_that_the_web_door_knows() -> None:
+    import requests
+
+    with Archive(web_port=None, hosts=["hub.example"], origins=["https://viewer.example"]) as archive:
+        with requests.Session() as session:
+            url = f"{archive.mount(session)}/studies"
+            assert session.get(url, headers={"Host": "hub.example"}, timeout=10).status_code == 200
+            assert session.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 421
+            page = {"Origin": "https://viewer.example"}
+            allowed = session.get(url, headers=page, timeout=10).headers["Access-Control-Allow-Origin"]
+            assert allowed == "https://viewer.example"

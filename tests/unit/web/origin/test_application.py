@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import get_frame
@@ -497,3 +500,80 @@ def test_a_file_that_is_gone_is_known_to_be_missing(server: origin.OriginServer,
 def test_sop_classes_are_told(server: origin.OriginServer, new: list[bytes]) -> None:
     item = post(server, new[0]).json()["00081199"]["Value"][0]
     assert item["00081150"]["Value"] == [CT]
+
+
+# --- who may ask, and from where
+
+
+@pytest.mark.parametrize(
+    ("host", "known", "status"),
+    [
+        ("localhost:1", (), 200),
+        ("127.0.0.1", (), 200),
+        ("rebound.evil.example:8000", (), 421),
+        ("hub.example", (), 421),
+        ("hub.example", ("hub.example",), 200),
+        ("other.example", ("hub.example",), 421),
+        ("anything.example", ("*",), 200),
+    ],
+)
+def test_a_name_that_is_not_ours_gets_nothing(
+    holdings: FolderHoldings, open_local: Callable[..., Any], host: str, known: tuple[str, ...], status: int
+) -> None:
+    local = open_local(holdings, origin.Setting(hosts=known))
+    answer = local.get("/studies", Host=host)
+    assert answer.status_code == status
+    assert ("Müller" in answer.text) == (status == 200)
+    forged = local.get("/studies", Host=host, X_Forwarded_Host="localhost")
+    assert forged.status_code == status  # a page may set this header, but not Host
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("page", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("https://viewer.example", True),
+        ("http://archive.invalid", True),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_other_sites_change_nothing(
+    holdings: FolderHoldings, open_local: Callable[..., Any], method: str, page: str, allowed: bool
+) -> None:
+    local = open_local(holdings, origin.Setting(origins=("https://viewer.example",)))
+    before = len(holdings.files())
+    answer = local.ask(method, "/studies/1.2.3.2", None, b"x", Origin=page, Content_Type="text/plain")
+    assert (answer.status_code == 403) == (not allowed)
+    assert (len(holdings.files()) < before) == (allowed and method == "DELETE")
+    preflight = local.ask("OPTIONS", "/studies", None, Origin=page, Access_Control_Request_Method=method)
+    said = preflight.headers.get("Access-Control-Allow-Origin")
+    assert (said == page) == (allowed and page != "http://archive.invalid")
+    read = local.get("/studies", Origin=page)
+    assert (read.headers.get("Access-Control-Allow-Origin") == page) == (said == page)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies/../../etc/passwd", "/studies/1.2.3.1/../../../x", "/studies/%2e%2e/%2e%2e/etc", "/studies/1.2.3.1/series/..%2f..",
+        "/studies/1.2.3.1%00", "/studies/" + "1" * 65, "/studies/" + "1." * 40, "/%00", "/\\..\\..", "/studies//series",
+        SERIES + "/instances/1.2.3.1.1.1/bulkdata/../../../../x", SERIES + "/instances/1.2.3.1.1.1/frames/-1",
+        SERIES + "/instances/1.2.3.1.1.1/frames/1e9", SERIES + "/instances/1.2.3.1.1.1/bulkdata/00081140/999999/00081155",
+    ],
+)  # fmt: skip
+def test_hostile_paths(local: Any, path: str) -> None:
+    prepared = requests.Request("GET", "http://archive.invalid/").prepare()
+    prepared.url = "http://archive.invalid/dicom-web" + path
+    answer = local.session.send(prepared)
+    assert answer.status_code == 404
+    assert "root:" not in answer.text
+
+
+@given(st.text(max_size=60), st.text(max_size=30), st.sampled_from(["GET", "POST", "DELETE", "HEAD", "OPTIONS"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_that_is_asked_makes_it_fail(local: Any, path: str, query: str, method: str) -> None:
+    url = f"http://archive.invalid/dicom-web/{quote(path)}?{quote(query, safe='=&')}"
+    assert local.session.request(method, url, timeout=30).status_code < 500
