@@ -101,11 +101,11 @@ def test_the_web_door_without_a_port() -> None:
 def test_names_and_pages_that_the_web_door_knows() -> None:
     import requests
 
-    with Archive(web_port=None, hosts=["hub.example"], origins=["https://viewer.example"]) as archive:
-        with requests.Session() as session:
-            url = f"{archive.mount(session)}/studies"
-            assert session.get(url, headers={"Host": "hub.example"}, timeout=10).status_code == 200
-            assert session.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 421
-            page = {"Origin": "https://viewer.example"}
-            allowed = session.get(url, headers=page, timeout=10).headers["Access-Control-Allow-Origin"]
-            assert allowed == "https://viewer.example"
+    archive = Archive(web_port=None, hosts=["hub.example"], origins=["https://viewer.example"])
+    with archive, requests.Session() as session:
+        url = f"{archive.mount(session)}/studies"
+        assert session.get(url, headers={"Host": "hub.example"}, timeout=10).status_code == 200
+        assert session.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 421
+        page = {"Origin": "https://viewer.example"}
+        allowed = session.get(url, headers=page, timeout=10).headers["Access-Control-Allow-Origin"]
+        assert allowed == "https://viewer.example"
