@@ -158,10 +158,15 @@ class _Door:
         server = scope.get("server") or ("", None)
         if host and not is_ours(host, (*self._setting.names, server[0])):
             name = host.rpartition(":")[0] or host
-            return Problem(421, f"nobody told this server that it is {name[:100]!r}; names=[...] does (a proxy's name)")
+            return Problem(
+                421,
+                f"nobody told this server that it is {name[:100]!r}; Archive(web_hosts=[...]) does, for a proxy's name",
+            )
         origin = headers.get("origin", "")
         if scope["method"] in ("POST", "DELETE") and origin and not self._may_write(origin, host):
-            return Problem(403, f"pages of {origin[:100]!r} may not change anything here; origins=[...] lets them")
+            return Problem(
+                403, f"pages of {origin[:100]!r} may not change anything here; Archive(web_origins=[...]) lets them"
+            )
         return None
 
     def _may_write(self, origin: str, host: str) -> bool:

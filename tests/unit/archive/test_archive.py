@@ -101,7 +101,7 @@ def test_the_web_door_without_a_port() -> None:
 def test_names_and_pages_that_the_web_door_knows() -> None:
     import requests
 
-    archive = Archive(web_port=None, hosts=["hub.example"], origins=["https://viewer.example"])
+    archive = Archive(web_port=None, web_hosts=["hub.example"], web_origins=["https://viewer.example"])
     with archive, requests.Session() as session:
         url = f"{archive.mount(session)}/studies"
         assert session.get(url, headers={"Host": "hub.example"}, timeout=10).status_code == 200
