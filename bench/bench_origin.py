@@ -1,7 +1,11 @@
-"""The origin server beside Orthanc's DICOMweb plugin: the same client asks both for the same data, on loopback."""
+"""The origin server beside Orthanc's DICOMweb plugin: the same client asks both for the same data, on loopback.
+
+Each is a process of its own.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,9 +16,26 @@ from measure import Row, Size, main, side_by_side
 
 from dicomlab import Archive
 from tests.peers.orthanc import Orthanc
+from tests.peers.processes import LOOPBACK, Peer, free_port
 
 STAR = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 JSON = {"Accept": "application/dicom+json"}
+
+
+class Served(Peer):
+    """Our archive, kept open by ``dicomlab serve``."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.url = f"http://{LOOPBACK}:{port}/dicom-web"
+        command = [sys.executable, "-m", "dicomlab", "serve", str(folder / "archive"), "--web-port", str(port)]
+        super().__init__(command, folder, self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(self.url + "/studies?limit=1", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
 
 
 def bench(size: Size, scratch: Path) -> Iterator[Row]:
@@ -25,11 +46,11 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     (scratch / "orthanc").mkdir()
     with ExitStack() as stack:
         orthanc = stack.enter_context(Orthanc(scratch / "orthanc"))
-        archive = stack.enter_context(Archive(scratch / "archive"))
-        for folder in ("ct", "index"):
-            orthanc.add(*sorted((scratch / folder).iterdir()))
-            archive.add(scratch / folder, progress=False).raise_for_failures()
-        ours, theirs = str(archive.web), orthanc.url
+        with Archive(scratch / "archive", web_port=None) as archive:
+            for folder in ("ct", "index"):
+                orthanc.add(*sorted((scratch / folder).iterdir()))
+                archive.add(scratch / folder, progress=False).raise_for_failures()
+        ours, theirs = stack.enter_context(Served(scratch)).url, orthanc.url
         octets = sum(file.stat().st_size for file in (scratch / "ct").iterdir())
         yield compare(f"WADO-RS, {size.slices} CT slices", ours, theirs, f"/studies/{series}", STAR, octets, size)
         yield compare(f"metadata of {size.slices}", ours, theirs, f"/studies/{series}/metadata", JSON, 1000, size)
