@@ -90,9 +90,9 @@ class Archive(Summarised):
         Longest time without progress inside a message, and between two messages, in seconds.
     trace : Trace, optional
         Where what crosses the DIMSE door is recorded, as its own side sees it.
-    names : sequence of str
+    web_hosts : sequence of str
         Names, beside localhost and numbers, under which the origin server is reached: those of a proxy before it.
-    origins : sequence of str
+    web_origins : sequence of str
         Web origins, beside those of this machine, whose pages may read and store.
 
     Source
@@ -108,6 +108,8 @@ class Archive(Summarised):
         *,
         web_port: int | None = 0,
         known: dict[str, tuple[str, int]] | None = None,
+        web_hosts: Sequence[str] = (),
+        web_origins: Sequence[str] = (),
         callers: Collection[str] | None = None,
         hosts: Collection[str] | None = None,
         tls: TLS = None,
@@ -120,8 +122,6 @@ class Archive(Summarised):
         timeout_s: float = 60.0,
         idle_timeout_s: float = 60.0,
         trace: Trace | None = None,
-        names: Sequence[str] = (),
-        origins: Sequence[str] = (),
     ) -> None:
         self._given = Path(path) if path is not None else None
         self._at = AEAddress.parse(address) if address is not None else None
@@ -150,7 +150,7 @@ class Archive(Summarised):
         }
         if self._security and None in (self._security.client, self._security.server):
             raise UsageError("an archive listens and asks: give it tls=(cert, key, ca)")
-        self._names, self._origins = tuple(names), tuple(origins)
+        self._web_hosts, self._web_origins = tuple(web_hosts), tuple(web_origins)
         self._open: _Open | None = None
         self._closer: weakref.finalize[Any, Any] | None = None
         self._fictional = False
@@ -359,7 +359,7 @@ class _Open:
                 **archive._door,
             )
             stack.callback(listener.close)
-            setting = origin.Setting(faults=archive.faults, names=archive._names, origins=archive._origins)
+            setting = origin.Setting(faults=archive.faults, hosts=archive._web_hosts, origins=archive._web_origins)
             self._application = origin.app(self.store, setting)
             self.server: origin.OriginServer | None = None
             if archive._web_port is not None:

@@ -47,7 +47,7 @@ class Setting:
     limits : Limits
     faults : Faults
         What it does wrong on purpose.
-    names : sequence of str
+    hosts : sequence of str
         Names, beside localhost and numbers, under which it is reached: that of a proxy in front of it. ``"*"``: any,
         which lets pages of other sites reach it by DNS rebinding.
     origins : sequence of str
@@ -59,7 +59,7 @@ class Setting:
 
     limits: Limits = field(default_factory=Limits)
     faults: Faults = field(default_factory=Faults)
-    names: Sequence[str] = ()
+    hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     links: Literal["absolute", "relative"] = "absolute"
 
@@ -156,7 +156,7 @@ class _Door:
     def _objection(self, scope: Scope, headers: Mapping[str, str]) -> Problem | None:
         host = headers.get("host", "")
         server = scope.get("server") or ("", None)
-        if host and not is_ours(host, (*self._setting.names, server[0])):
+        if host and not is_ours(host, (*self._setting.hosts, server[0])):
             name = host.rpartition(":")[0] or host
             return Problem(
                 421,
