@@ -5,14 +5,46 @@ Most values of an answer are plain, or come again and again; those take a short 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
+from typing import TYPE_CHECKING, Any
 
-from dicomlab.model.columns import Column, Problem, read
+from dicomlab.model.columns import Column, Problem, array_of, read
 from dicomlab.model.values import DECIMAL, INTEGER, PADDING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _NOT_PLAIN = INTEGER | DECIMAL | frozenset("DA TM DT PN AT LT ST UT".split())
 _NEW = object()
+
+
+def frame_of(
+    columns: Sequence[Column], raws: Mapping[str, Sequence[Sequence[object]]], count: int
+) -> tuple[DataFrame, list[Problem]]:
+    """Make the typed table of rows that lie in columns.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    raws : mapping
+        Column name to the raw values of each row; a name that is absent is NA.
+    count : int
+        Rows.
+
+    Returns
+    -------
+    (DataFrame, problems)
+    """
+    import pandas as pd
+
+    arrays: dict[str, Any] = {}
+    found: list[Problem] = []
+    for column in columns:
+        cells, problems = cells_of(column, raws.get(column.name) or [()] * count)
+        arrays[column.name] = array_of(column, cells)
+        found += problems
+    return pd.DataFrame(arrays, index=pd.RangeIndex(count)), sorted(found, key=lambda problem: problem.row)
 
 
 def cells_of(column: Column, raws: Sequence[Sequence[object]]) -> tuple[list[object | None], list[Problem]]:

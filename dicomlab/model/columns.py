@@ -330,10 +330,10 @@ def series_of(column: Column, cells: Sequence[object | None]) -> Series[Any]:
     """Make the typed pandas column of ready cells."""
     import pandas as pd
 
-    return pd.Series(_array_of(column, cells), name=column.name)
+    return pd.Series(array_of(column, cells), name=column.name)
 
 
-def _array_of(column: Column, cells: Sequence[object | None]) -> Any:
+def array_of(column: Column, cells: Sequence[object | None]) -> Any:
     """The typed array of ready cells; numbers and moments go straight into theirs, past the guesses of pandas."""
     import numpy as np
     import pandas as pd
@@ -357,46 +357,36 @@ def _array_of(column: Column, cells: Sequence[object | None]) -> Any:
 class TableBuilder:
     """Collects rows of raw values, gives one typed DataFrame.
 
-    ``add`` takes a mapping from column name to raw values; a name that is absent is NA. Values are read when the table
-    is made, column by column; ``problems`` then holds what could not be read.
+    ``add`` takes a mapping from column name to raw values; a name that is absent is NA.
     """
 
     columns: tuple[Column, ...]
     problems: list[Problem] = field(default_factory=list)
-    _raws: list[list[Sequence[object]]] = field(init=False)
+    _cells: list[list[object | None]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make one list for each column."""
-        self._raws = [[] for _ in self.columns]
+        self._cells = [[] for _ in self.columns]
 
     def __len__(self) -> int:
         """Count the rows."""
-        return len(self._raws[0])
+        return len(self._cells[0])
 
     def add(self, row: Mapping[str, Sequence[object]]) -> None:
         """Add one row."""
-        for column, raws in zip(self.columns, self._raws, strict=True):
-            raws.append(row.get(column.name, ()))
-
-    def extend(self, rows: Mapping[str, Sequence[Sequence[object]]], count: int) -> None:
-        """Add `count` rows that lie in columns."""
-        for column, raws in zip(self.columns, self._raws, strict=True):
-            raws.extend(rows.get(column.name) or [()] * count)
+        number = len(self)
+        for column, cells in zip(self.columns, self._cells, strict=True):
+            cell, problems = read(column, row.get(column.name, ()))
+            cells.append(cell)
+            self.problems += [Problem(number, column.name, raw, text) for raw, text in problems]
 
     def frame(self) -> DataFrame:
         """The rows so far, typed."""
         import pandas as pd
 
-        from dicomlab.model.cells import cells_of
-
-        arrays: dict[str, Any] = {}
-        found: list[Problem] = []
-        for column, raws in zip(self.columns, self._raws, strict=True):
-            cells, problems = cells_of(column, raws)
-            arrays[column.name] = _array_of(column, cells)
-            found += problems
-        self.problems = sorted(found, key=lambda problem: problem.row)
-        return pd.DataFrame(arrays)
+        return pd.DataFrame(
+            {column.name: series_of(column, cells) for column, cells in zip(self.columns, self._cells, strict=True)}
+        )
 
 
 def retyped(frame: DataFrame) -> DataFrame:

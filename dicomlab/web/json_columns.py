@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dicomlab.errors import RemoteProtocolError, UsageError
-from dicomlab.model.columns import Column, TableBuilder, column
+from dicomlab.model.cells import frame_of
+from dicomlab.model.columns import Column, Problem, column
 from dicomlab.web.json_model import decode, values_at
 
 if TYPE_CHECKING:
@@ -127,38 +128,30 @@ class Table:
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
 
-    def builder(self, wanted: Sequence[Column] | None = None) -> TableBuilder:
-        """The rows, ready to be made a table; without `wanted` every attribute that fits into a cell is a column.
+    def read(self, wanted: Sequence[Column] | None = None) -> tuple[DataFrame, list[Problem]]:
+        """Make the typed table, and say which values could not be read.
 
-        Sequences and binary values fit into none; a sequence path picks from them.
+        Without `wanted` every attribute that fits into a cell is a column. Sequences and binary values fit into none; a
+        sequence path picks from them.
 
         Raises
         ------
         RemoteProtocolError
-            It is no array of objects.
+            It is no array of objects, or has more cells than anybody wants.
         """
         if wanted is None:
             return self._every()
-        raws, count = columns_of(self.octets, wanted)
-        table = TableBuilder(tuple(wanted))
-        table.extend(raws, count)
-        return table
+        return frame_of(wanted, *columns_of(self.octets, wanted))
 
-    def frame(self, wanted: Sequence[Column] | None = None) -> DataFrame:
-        """The typed table."""
-        return self.builder(wanted).frame()
-
-    def _every(self) -> TableBuilder:
+    def _every(self) -> tuple[DataFrame, list[Problem]]:
         rows: Sequence[Mapping[str, Any]]
         try:
             rows = msgspec.json.decode(self.octets, type=list[dict[str, _Any]])
-            values = {tag: [] for row in rows for tag in row}  # type: dict[str, list[Sequence[object]]]
             quick = True
         except (msgspec.DecodeError, RecursionError):
-            rows = _plain(self.octets)
-            values = {tag: [] for row in rows for tag in row}
-            quick = False
-        known = {tag: one for tag in sorted(values) if (one := _cell_column(tag))}
+            rows, quick = _plain(self.octets), False
+        tags = sorted({tag for row in rows for tag in row})
+        known = {tag: one for tag in tags if (one := _cell_column(tag))}
         if len(known) * len(rows) > MAX_CELLS:
             raise RemoteProtocolError(
                 f"{len(rows)} rows of {len(known)} attributes are too many cells: name the columns that are wanted",
@@ -170,9 +163,7 @@ class Table:
                 raws[one.name] = [(row[tag].Value or ()) if tag in row else () for row in rows]
             else:
                 raws[one.name] = [values_at(row, one.path) for row in rows]
-        table = TableBuilder(tuple(known.values()))
-        table.extend(raws, len(rows))
-        return table
+        return frame_of(tuple(known.values()), raws, len(rows))
 
 
 @lru_cache(maxsize=4096)

@@ -154,20 +154,19 @@ INSTANCES = [
 @pytest.mark.parametrize("infinite", [False, True])
 def test_a_table_of_everything_that_fits_into_cells(infinite: bool) -> None:
     text = json.dumps(INSTANCES).replace("1.25", "1e999") if infinite else json.dumps(INSTANCES)
-    builder = Table(text.encode()).builder()
-    frame = builder.frame()
+    frame, problems = Table(text.encode()).read()
     assert list(frame.columns) == [
         "ImageType", "SOPInstanceUID", "StudyDate", "PatientName", "SliceThickness", "00291010",
     ]  # fmt: skip
     assert frame["ImageType"].tolist() == [("ORIGINAL", None, "AXIAL")] * 2
     assert frame["PatientName"].tolist() == ["Doe^Jane"] * 2
     assert str(frame["SliceThickness"].dtype) == "Float64"
-    assert [(p.row, p.column, p.raw) for p in builder.problems if p.column == "StudyDate"] == [(0, "StudyDate", "2026")]
-    assert sum(p.column == "SliceThickness" for p in builder.problems) == (2 if infinite else 0)
+    assert [(p.row, p.column, p.raw) for p in problems if p.column == "StudyDate"] == [(0, "StudyDate", "2026")]
+    assert sum(p.column == "SliceThickness" for p in problems) == (2 if infinite else 0)
 
 
 def test_a_table_of_what_is_wanted() -> None:
-    frame = Table(json.dumps(INSTANCES).encode()).frame(columns(["SOPInstanceUID", "KVP"]))
+    frame = Table(json.dumps(INSTANCES).encode()).read(columns(["SOPInstanceUID", "KVP"]))[0]
     assert frame["SOPInstanceUID"].tolist() == ["1.0", "1.1"]
     assert frame["KVP"].isna().all()
 
@@ -176,4 +175,4 @@ def test_cells_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_columns, "MAX_CELLS", 10)
     hostile = [{f"0029{n:04X}": {"vr": "LO"}} for n in range(0x1010, 0x1020)]
     with pytest.raises(RemoteProtocolError, match="name the columns"):
-        Table(json.dumps(hostile).encode()).builder()
+        Table(json.dumps(hostile).encode()).read()
