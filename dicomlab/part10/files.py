@@ -13,7 +13,7 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.links import above
@@ -118,6 +118,28 @@ class FileWriter:
             self._file.close()
         with suppress(OSError):
             self._part.unlink()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that has its name only when it is whole; else nothing is left of it.
+
+    Raises
+    ------
+    Interrupted, Refused
+        The medium is full or gone; not allowed to write there.
+    """
+    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    try:
+        with medium_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def read_file_meta(path: Path) -> FileMeta:

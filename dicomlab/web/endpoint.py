@@ -16,12 +16,17 @@ from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.verification import Verification
 from dicomlab.profiles import is_name, profile
+from dicomlab.web.abilities import Capabilities, capabilities, kind_of
 from dicomlab.web.auth import Auth, authentication, from_profile
+from dicomlab.web.deletion import delete
 from dicomlab.web.http import Conversation, Site
 from dicomlab.web.json_model import decode
-from dicomlab.web.media_types import DICOM, DICOM_JSON, accepting
+from dicomlab.web.media_types import DICOM, DICOM_JSON
+from dicomlab.web.places import Where, places
+from dicomlab.web.representations import Representations
 from dicomlab.web.retrieve import Retriever
 from dicomlab.web.search import Searcher, json_body
+from dicomlab.web.servers import STANDARD, Server, server_at, server_named
 from dicomlab.web.store import Storer
 
 STREAMS = 4
@@ -31,7 +36,7 @@ PAGE = 1000
 """Rows that one search request asks for."""
 
 
-class WebEndpoint(SearchPath, StorePath, Summarised):
+class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
     """A DICOMweb origin server: ``WebEndpoint("https://pacs.example.org/dicom-web")``.
 
     Making one touches no network.
@@ -42,16 +47,25 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         The base URL, up to where ``/studies`` begins. No credentials in it: those go into `auth`.
         Or the name of a profile: ``WebEndpoint("pacs")`` (see :mod:`dicomlab.profiles`).
     auth : (user, password), Bearer, callable or AuthBase, optional
-        ``dicomlab.web.auth.Bearer(token)`` or a function that gives a token for each request. Never shown, never
-        sent to another origin.
+        ``dicomlab.web.auth.Bearer(token)``, a function that gives a token (or a token and for how many seconds it is
+        good), ``dicomlab.web.oidc.ClientCredentials`` or ``DeviceSignIn``, or any ``AuthBase`` of requests, such as
+        those of cloud vendors. Without it, ``~/.netrc`` is asked. Never shown, never sent to another origin.
     timeout_s : float
-        Seconds without an octet after which an answer counts as broken off.
+        Seconds without an octet after which an answer counts as broken off; and an answer that comes in drops.
     connect_timeout_s : float
         Seconds to wait for a connection.
     verify_tls : bool or str
         False accepts any certificate; a path names the certificates to trust.
+    certificate : str or (str, str), optional
+        Our own certificate, for servers that want one (mutual TLS): a file with certificate and key, or one for each.
     page : int
         Rows to ask for in one request of a search.
+    server : str or Server, optional
+        Which kind of server it is, where it does things otherwise than the standard says: ``"orthanc"``, ``"google"``,
+        ... (see :mod:`dicomlab.web.servers`). Else it is told by its address, by :meth:`verify` and
+        :meth:`capabilities`. ``web.server`` shows what is known.
+    fuzzy : bool
+        Ask for fuzzy matching of person names; servers that don't have it match them literally.
     fictional : bool
         Its patients are known to be synthetic, so reprs show them.
     adapter : requests.adapters.BaseAdapter, optional
@@ -70,7 +84,10 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
         verify_tls: bool | str = True,
+        certificate: str | tuple[str, str] | None = None,
         page: int = PAGE,
+        server: str | Server | None = None,
+        fuzzy: bool = False,
         fictional: bool = False,
         adapter: Any = None,
     ) -> None:
@@ -79,9 +96,11 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
             url, auth = entry["url"], auth if auth is not None else from_profile(entry)
         if timeout_s <= 0 or connect_timeout_s <= 0 or page < 1:
             raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
-        site = _base_url(url), authentication(auth), timeout_s, connect_timeout_s, verify_tls
-        self._site = Site(*site, adapter=adapter)
-        self._page = page
+        base = _base_url(url)
+        timeouts = timeout_s, connect_timeout_s
+        self._site = Site(base, authentication(auth), *timeouts, verify_tls, certificate, adapter=adapter)
+        self._server = server_named(server) if isinstance(server, str) else server or server_at(base)
+        self._page, self._fuzzy = page, fuzzy
         self.fictional = fictional
 
     @property
@@ -89,13 +108,21 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         """The base URL."""
         return self._site.url
 
+    @property
+    def server(self) -> Server:
+        """How the server behaves where that is not as the standard says, as far as it is known."""
+        return self._server or STANDARD
+
     def __str__(self) -> str:
         return self._site.url
 
     def _summary_(self) -> Summary:
         who = "none" if self._site.auth is None else repr(self._site.auth)
         shown = who if self._site.auth is None or type(self._site.auth).__module__.startswith("dicomlab") else "given"
-        return Summary("WebEndpoint", (("url", self._site.url), ("auth", shown)))
+        facts = [("url", self._site.url), ("auth", shown)]
+        if self._server is not None:
+            facts.append(("server", self._server.name))
+        return Summary("WebEndpoint", tuple(facts))
 
     # --- verify ------------------------------------------------------------------------------------------------------
 
@@ -128,6 +155,8 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         return Verification(not advice, str(self), time.monotonic() - started, tuple(facts), advice)
 
     def _probe(self, http: Conversation, facts: list[tuple[str, str]]) -> None:
+        self._server = self._server or kind_of(http)
+        facts.append(("kind", self._server.name if self._server else "unknown"))
         with http.request("GET", "/studies?limit=1", accept=DICOM_JSON) as answer:
             if server := answer.headers.get("Server"):
                 facts.append(("server", visible(server, 80)))
@@ -141,11 +170,35 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
             known = answer.status in (200, 204)
             facts.append(("capabilities", "described" if known else f"not described ({answer.status})"))
 
+    def capabilities(self) -> Capabilities:
+        """What the server can do: by its own description where it has one, and by trying what changes nothing.
+
+        What is learned about the kind of server is used from then on.
+
+        Returns
+        -------
+        Capabilities
+            A table; ``capabilities["thumbnail"]``.
+
+        Raises
+        ------
+        Unreachable, Refused
+            Nobody answers, or nobody may ask.
+
+        Source
+        ------
+        PS3.18 §8.9 (Retrieve Capabilities), Annex H.
+        """
+        found = self._with_server("capabilities", capabilities)
+        self._server = self._server or found.server
+        return found
+
     # --- find --------------------------------------------------------------------------------------------------------
 
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
         with Conversation(self._site, control) as http, control.on_cancel(http.shut):
-            yield from Searcher(http, verdict, self._page, query.limit).rows(query)
+            searcher = Searcher(http, verdict, self._page, query.limit, self.server, self._fuzzy)
+            yield from searcher.rows(query)
 
     # --- retrieve ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +235,7 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
         """
         if not isinstance(streams, int) or not 1 <= streams <= MAX_STREAMS:
             raise UsageError(f"streams is a number from 1 to {MAX_STREAMS}, not {streams!r}")
-        accept = accepting(DICOM, transfer_syntax)
+        accept = self._accepting(DICOM, transfer_syntax)
         Retriever(self._site, sink, control, accept, streams).deliver(wanted)
 
     # --- store -------------------------------------------------------------------------------------------------------
@@ -190,6 +243,46 @@ class WebEndpoint(SearchPath, StorePath, Summarised):
     def _store(self, what: Any, control: Control) -> Report:
         with Conversation(self._site, control) as http:
             return Storer(http, control, f"Stored to {self}").store(what)
+
+    # --- delete ------------------------------------------------------------------------------------------------------
+
+    def delete(self, what: Where, *, confirm: int) -> Report:
+        """Delete studies, series or instances at the server, where it has that.
+
+        Parameters
+        ----------
+        what : Instance, Cohort, or UIDs
+            As for :meth:`metadata`.
+        confirm : int
+            How many resources that are: nothing is deleted by mistake.
+
+        Returns
+        -------
+        Report
+            One row for each resource, by what the server says. Some go on after their answer: those are pending.
+
+        Raises
+        ------
+        UsageError
+            `what` names no resource, or another number of them than was confirmed.
+        ServiceError
+            The server does not delete.
+        Unreachable, Refused, Interrupted
+            As for ``retrieve``.
+
+        Source
+        ------
+        PS3.18 has no deletion; RFC 9110 §9.3.5 (DELETE).
+        """
+        resources = places(what, "retrieve")
+        if isinstance(confirm, bool) or confirm != len(resources):
+            raise UsageError(f"this would delete {len(resources)} {resources[0].level if resources else ''} resources:"
+                             f" confirm={len(resources)} says that this is meant")  # fmt: skip
+
+        def work(http: Conversation) -> Report:
+            return delete(http, http.control, resources, f"Deleted from {self}")
+
+        return self._with_server("delete", work)
 
 
 def _base_url(url: str) -> str:

@@ -270,8 +270,14 @@ class Retriever:
                 incoming.abandon()
 
 
-def events(answer: Answer) -> Iterator[Event]:
+def events(answer: Answer, *, any_type: bool = False) -> Iterator[Event]:
     """Read a body as parts: multipart, or the single part that some servers send instead.
+
+    Parameters
+    ----------
+    answer : Answer
+    any_type : bool
+        Parts may be of any media type, not of instances only.
 
     Raises
     ------
@@ -281,11 +287,12 @@ def events(answer: Answer) -> Iterator[Event]:
         The body broke off; a multipart without its closing delimiter did.
     """
     kind = answer.media_type
-    if kind is None or kind.name not in (RELATED, DICOM, OCTETS):
+    if kind is None or (kind.name not in (RELATED, DICOM, OCTETS) and not any_type):
         name = "no media type" if kind is None else kind.name
         raise RemoteProtocolError(f"an answer of {name} where {RELATED} was due", section="PS3.18 §10.4.3")
     if kind.name != RELATED:
-        yield Begin({"content-type": kind.name})
+        location = answer.headers.get("Content-Location", "")
+        yield Begin({"content-type": str(kind), "content-location": location})
         yield from map(Data, answer.chunks())
         _require_framed(answer)
         yield End()

@@ -19,6 +19,7 @@ from dicomlab.model.summary import visible
 from dicomlab.web.http import MAX_JSON, Answer, Conversation
 from dicomlab.web.json_columns import rows
 from dicomlab.web.media_types import DICOM_JSON
+from dicomlab.web.paging import Paging
 from dicomlab.web.resources import (
     Resource,
     chunks_of_uids,
@@ -27,8 +28,8 @@ from dicomlab.web.resources import (
     query_text,
     veiled,
 )
+from dicomlab.web.servers import STANDARD, Server
 
-MAX_PAGES = 100_000
 _ACCEPT = f"{DICOM_JSON}, application/json;q=0.9"
 _DECLINED = frozenset({400, 404, 405, 501})
 """What servers answer to a resource or a parameter that they don't have."""
@@ -50,6 +51,8 @@ class Searcher:
     verdict: Verdict
     page: int
     limit: int | None = None
+    server: Server = STANDARD
+    fuzzy: bool = False
     _whole: int = 0
     """The most rows of an answer after which the server was seen to have nothing more."""
 
@@ -58,7 +61,7 @@ class Searcher:
         if query.level == "patient":
             yield from self._patients(query)
             return
-        for single in query.single_valued(uid_lists=True):
+        for single in query.single_valued(uid_lists=self.server.lists_of_uids):
             yield from self._level(single)
 
     def _level(self, query: Query) -> Iterator[Row]:
@@ -205,6 +208,8 @@ class Searcher:
         self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column], needed: tuple[str, ...]
     ) -> Iterator[Row]:
         """Search across parents; raise ``_Declined`` where the server doesn't, before any row."""
+        if not self.server.across and not resource.study:
+            raise _Declined
         given = 0
         try:
             for row in self._search(resource, keys, wanted):
@@ -252,66 +257,72 @@ class Searcher:
                     yield from self._matched(resource, [*rest, single], wanted)
 
     def _matched(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
-        """Search with these keys; where characters had to be encoded and nothing matched, with wild cards instead."""
+        """Search with these keys; where characters had to be encoded and nothing matched, with wild cards instead.
+
+        What the server is known not to match is matched here.
+        """
+        here = [k for k in keys if self._is_for_us(k)]
+        if here:
+            self._note(f"matched here, not by a {self.server.name} server: {', '.join(k.column.name for k in here)}")
+        hidden = [k for k in keys if k not in here and veiled(k) is not k]
         found = False
-        for row in self._pages(resource, keys, wanted):
-            found = True
-            yield row
-        hidden = [k for k in keys if veiled(k) is not k]
+        if not hidden or self.server.decodes_values:
+            sent = [k for k in keys if k not in here]
+            for row in self._pages(resource, sent, _with(wanted, here)):
+                found = True
+                if _all_match(here, row):
+                    yield row
         if found or not hidden:
             return
-        names = ", ".join(k.column.name for k in hidden)
-        self.http.channel.note(
-            f"nothing matched {names}; some servers don't decode percent-encoded values, so ask with '?' in"
-            " their place and keep what matches"
+        self._note(
+            f"{', '.join(k.column.name for k in hidden)}: some servers don't decode percent-encoded values;"
+            " ask with '?' in their place and keep what matches"
         )
-        shown = tuple(dict.fromkeys([*wanted, *(k.column for k in hidden)]))
-        for row in self._pages(resource, [veiled(k) for k in keys], shown):
-            if all(matches(k, row[k.column.name]) for k in hidden):
+        sent = [veiled(k) for k in keys if k not in here]
+        for row in self._pages(resource, sent, _with(wanted, [*here, *hidden])):
+            if _all_match([*here, *hidden], row):
                 yield row
+
+    def _is_for_us(self, key: Key) -> bool:
+        """Whether the server is known to refuse or ignore a key."""
+        return key.column.name in self.server.refused_keys or (
+            key.matching == "wildcard" and not self.server.wild_cards
+        )
+
+    def _note(self, text: str) -> None:
+        self.http.channel.note(text)
 
     def _pages(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
         """Ask page by page until the server has nothing new; say so where it can't be had whole."""
         uid = UNIQUE_KEY[resource.level]
         asked = {k.column.name: frozenset(k.values) for k in keys if k.column.name in UNIQUE_KEY.values() and _given(k)}
-        fixed = match_parameters(keys) + include_parameters(wanted, resource.level)
+        offered = [c for c in wanted if c.name not in self.server.refused_columns]
+        fixed = match_parameters(keys) + include_parameters(offered, resource.level)
+        if self.fuzzy and any(k.column.vr == "PN" for k in keys):
+            fixed.append(("fuzzymatching", "true"))
         page = self.page if self.limit is None else min(self.page, self.limit + 1)
-        seen: set[str] = set()
-        received = 0
-        for _ in range(MAX_PAGES):
-            parameters = [*fixed, ("limit", str(page)), *([("offset", str(received))] if received else [])]
+        page = min(page, self.server.most_rows or page)
+        paging = Paging(page, whole=self._whole, most=self.server.most_matches)
+        while paging.offset is not None and not self.http.control.cancelled:
+            offset = [("offset", str(paging.offset))] if paging.offset else []
+            parameters = query_text([*fixed, ("limit", str(page)), *offset])
             try:
-                found, more = self._ask(f"{resource.path}?{query_text(parameters)}", wanted)
+                found, more = self._ask(f"{resource.path}?{parameters}", wanted)
             except ServiceError as error:
-                if not received or error.status not in _DECLINED:
+                if not paging.received or error.status not in _DECLINED:
                     raise
-                if received >= page:
-                    self.verdict.cut(f"the server gives {received} rows and declines to go on ({error.status})")
-                return
-            new = 0
-            for row in found:
-                identity = str(row[uid][0]) if row[uid] else ""
-                if not identity or identity in seen:
-                    continue
-                seen.add(identity)
-                new += 1
+                paging.declined(str(error.status))
+                break
+            identities = [str(row[uid][0]) if row[uid] and row[uid][0] is not None else "" for row in found]
+            for at in paging.take(identities, more=more):
+                row = found[at]
                 if all(not row[name] or str(row[name][0]) in uids for name, uids in asked.items() if name in row):
                     yield row
-            if self.http.control.cancelled:
-                return
-            if found and not new:
-                if received == page or more:
-                    self.verdict.cut(f"the server ignores offset: it gives the first {received} rows again and again")
-                return
-            received += len(found)
-            if not found:
-                self._whole = max(self._whole, received)
-                if more:
-                    self.verdict.cut("the server says that there is more, and gives nothing")
-                return
-            if not more and received == len(found) <= self._whole and len(found) < page:
-                return
-        self.verdict.cut(f"stopped after {MAX_PAGES} pages")
+        self._whole = max(self._whole, paging.whole)
+        if paging.note:
+            self.verdict.cut(paging.note)
+        for remark in paging.remarks:
+            self._note(f"{resource.path}: {remark}")
 
     def _ask(self, path: str, wanted: Sequence[Column]) -> tuple[list[dict[str, Sequence[object]]], bool]:
         """Make one request: the rows, and whether the server says that there are more."""
@@ -320,12 +331,20 @@ class Searcher:
                 answer.refuse()
             warning = answer.headers.get("Warning", "")
             if warning:
-                self.http.channel.note(f"the server warns: {visible(warning)}")
+                self._note(f"the server warns: {visible(warning)}")
             if answer.status == 204:
                 return [], False
             body = json_body(answer)
             more = answer.status == 206 or (warning.startswith("299") and "additional" in warning.lower())
         return rows(body, wanted) if body.strip() else [], more
+
+
+def _with(wanted: Sequence[Column], keys: Sequence[Key]) -> tuple[Column, ...]:
+    return tuple(dict.fromkeys([*wanted, *(k.column for k in keys)]))
+
+
+def _all_match(keys: Sequence[Key], row: Row) -> bool:
+    return all(matches(k, row[k.column.name]) for k in keys)
 
 
 _PARENTS = ("StudyInstanceUID", "SeriesInstanceUID")

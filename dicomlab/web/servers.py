@@ -1,7 +1,7 @@
 """What origin servers do otherwise than the standard says, as data: what they ignore, refuse, cap and mis-encode.
 
 Each description says whether it was tested against the server itself or comes from documentation. A description never
-makes an answer less complete or less checked: it saves requests that are known to be vain, and says why. No I/O.
+makes an answer less complete or less checked: it saves requests that are known to be vain, and says why.
 
 Source
 ------
@@ -66,6 +66,8 @@ class Server(Summarised):
     refused_columns: tuple[str, ...] = ()
     quoted_type: bool = True
     own_address: bool = True
+    uri_service: str = ""
+    """Where WADO-URI is, relative to the base URL."""
     lacks: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -93,6 +95,7 @@ ORTHANC = Server(
     tested="Orthanc 1.10.1, DICOMweb plugin 1.7",
     decodes_values=False,
     own_address=False,
+    uri_service="../wado",
     lacks=("capabilities", "delete", "thumbnail", "bulkdata and pixeldata as resources", "zip"),
     remarks=(
         "a store request with one bad part answers 400 although the good ones are stored: a search tells",
@@ -110,6 +113,7 @@ SERVERS: Mapping[str, Server] = {
         ORTHANC,
         Server(
             "dcm4chee",
+            uri_service="../wado",
             remarks=("one base URL for each AE: /dcm4chee-arc/aets/{AET}/rs", "studies are rejected, not deleted"),
         ),
         Server(
