@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dicomlab.web.multipart import Begin, Data
 from dicomlab.web.parts import Part
 from dicomlab.web.rendering import sniffed
 from dicomlab.web.resources import Resource
-from dicomlab.web.retrieve import events
+from dicomlab.web.retrieve import NOT_TAKEN, events
 from dicomlab.web.xml_model import from_xml
 
 DICOM_XML = "application/dicom+xml"
@@ -58,21 +58,34 @@ def _documents(answer: Answer) -> Iterator[bytes]:
         yield part.octets
 
 
-def parts_of(http: Conversation, path: str, accept: str, *, expected: str, to: Path | None = None) -> Iterator[Part]:
-    """Ask for a resource and give its parts; with `to` they go into that file, and a Part holds no octets."""
-    with http.request("GET", path, accept=accept) as answer:
-        if answer.status == 204:
-            return
-        if answer.status not in (200, 206):
-            answer.refuse()
-        kind = answer.media_type
-        web_page = kind is not None and kind.name == "text/html" and expected != "text/html"
-        if web_page:
-            raise RemoteProtocolError(
-                f"a web page came where {expected} was due: is the base URL right, or is a log-in wanted?",
-                section="PS3.18 §8.7",
-            )
-        yield from collected(answer, MAX_IN_MEMORY, to)
+def parts_of(
+    http: Conversation, path: str, accepts: Sequence[str], *, expected: str, to: Path | None = None
+) -> Iterator[Part]:
+    """Ask for a resource and give its parts; with `to` they go into that file, and a Part holds no octets.
+
+    Of several Accept headers the next is tried where the server doesn't take one.
+    """
+    for accept in accepts[:-1]:
+        with http.request("GET", path, accept=accept) as answer:
+            if answer.status not in NOT_TAKEN:
+                yield from _given(answer, expected, to)
+                return
+    with http.request("GET", path, accept=accepts[-1]) as answer:
+        yield from _given(answer, expected, to)
+
+
+def _given(answer: Answer, expected: str, to: Path | None) -> Iterator[Part]:
+    if answer.status == 204:
+        return
+    if answer.status not in (200, 206):
+        answer.refuse()
+    kind = answer.media_type
+    if kind is not None and kind.name == "text/html" and expected != "text/html":
+        raise RemoteProtocolError(
+            f"a web page came where {expected} was due: is the base URL right, or is a log-in wanted?",
+            section="PS3.18 §8.7",
+        )
+    yield from collected(answer, MAX_IN_MEMORY, to)
 
 
 def collected(answer: Answer, limit: int, to: Path | None) -> Iterator[Part]:

@@ -235,8 +235,8 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         """
         if not isinstance(streams, int) or not 1 <= streams <= MAX_STREAMS:
             raise UsageError(f"streams is a number from 1 to {MAX_STREAMS}, not {streams!r}")
-        accept = self._accepting(DICOM, transfer_syntax)
-        Retriever(self._site, sink, control, accept, streams).deliver(wanted)
+        accepts = self._accepting(DICOM, transfer_syntax)
+        Retriever(self._site, sink, control, accepts, streams).deliver(wanted)
 
     # --- store -------------------------------------------------------------------------------------------------------
 

@@ -138,13 +138,13 @@ class Representations:
         wanted = [numbers] if isinstance(numbers, int) else list(numbers)
         if resource.level != "instance" or not wanted or not all(_is_frame(one) for one in wanted):
             raise UsageError("frames are of one instance, and are numbered from 1 (PS3.18 §10.1.1.4)")
-        accept = self._accepting(OCTETS, transfer_syntax)
+        accepts = self._accepting(OCTETS, transfer_syntax)
 
         def work(http: Conversation) -> list[Part]:
             found: list[Part] = []
             for at in range(0, len(wanted), MAX_FRAMES_ASKED):
                 asked = tuple(wanted[at : at + MAX_FRAMES_ASKED])
-                got = list(parts_of(http, replace(resource, frames=asked).path, accept, expected=OCTETS))
+                got = list(parts_of(http, replace(resource, frames=asked).path, accepts, expected=OCTETS))
                 if len(got) != len(asked):
                     raise RemoteProtocolError(
                         f"{len(got)} frames came where {len(asked)} were asked for", section="PS3.18 §10.4.3"
@@ -200,11 +200,12 @@ class Representations:
     def _octets(self, paths: Sequence[str], title: str, to: str | Path | None) -> list[Part]:
         if to is not None and len(paths) != 1:
             raise UsageError("several values don't go into one file")
-        accept = f"{self._accepting(OCTETS, '*')}, {OCTETS}; transfer-syntax=*; q=0.8, */*; q=0.5"
+        many = self._accepting(OCTETS, "*")[0]
+        accepts = (f"{many}, {OCTETS}; transfer-syntax=*; q=0.8, */*; q=0.5",) if self.server.weighs_types else (many,)
 
         def work(http: Conversation) -> list[Part]:
             into = Path(to) if to is not None else None
-            return [part for path in paths for part in parts_of(http, path, accept, expected=OCTETS, to=into)]
+            return [part for path in paths for part in parts_of(http, path, accepts, expected=OCTETS, to=into)]
 
         return self._with_server(title, work)
 
@@ -218,8 +219,12 @@ class Representations:
             found = found._replace(scheme=base.scheme, netloc=base.netloc)
         return urlunsplit(found)
 
-    def _accepting(self, part: str, transfer_syntax: str | Sequence[str]) -> str:
-        return accepting(part, transfer_syntax, quoted=self.server.quoted_type)
+    def _accepting(self, part: str, transfer_syntax: str | Sequence[str]) -> tuple[str, ...]:
+        """The Accept header, or several to be tried one after the other."""
+        whole = accepting(part, transfer_syntax, quoted=self.server.quoted_type)
+        if isinstance(transfer_syntax, str) or self.server.weighs_types:
+            return (whole,)
+        return tuple(accepting(part, one, quoted=self.server.quoted_type) for one in transfer_syntax)
 
     # --- images for people -------------------------------------------------------------------------------------------
 
@@ -315,10 +320,15 @@ class Representations:
         if media_type not in (*_IMAGES, *_DOCUMENTS):
             raise UsageError(f"{media_type[:40]!r} is no rendered media type (PS3.18 §8.7.4)")
         query = f"?{query_text(parameters)}" if parameters else ""
-        accept = f"{media_type}, {accepting(media_type, '', quoted=self.server.quoted_type)}; q=0.9"
+        several = f"{accepting(media_type, '', quoted=self.server.quoted_type)}, {media_type}; q=0.9"
 
         def work(http: Conversation) -> list[Part]:
-            return [part for one in resources for part in parts_of(http, one.path + query, accept, expected=media_type)]
+            found: list[Part] = []
+            for one in resources:
+                alone = one.kind == "thumbnail" or (one.level == "instance" and len(one.frames) <= 1)
+                accepts = (media_type,) if alone else (several, media_type)
+                found += parts_of(http, one.path + query, accepts, expected=media_type)
+            return found
 
         return self._with_server("rendered", work)
 
@@ -406,7 +416,7 @@ class Representations:
         address = f"{where or self._site.url}?{query_text(asked.items())}"
 
         def work(http: Conversation) -> Part:
-            found = list(parts_of(http, address, f"{media_type}, */*; q=0.5", expected=media_type))
+            found = list(parts_of(http, address, (f"{media_type}, */*; q=0.5",), expected=media_type))
             if len(found) != 1:
                 raise RemoteProtocolError(f"{len(found)} parts came where one is due", section="PS3.18 §9.4.3")
             return _checked(found[0], resource.instance)

@@ -27,6 +27,10 @@ TRIES_EACH = 2
 T = TypeVar("T")
 
 
+NOT_TAKEN = frozenset({400, 406})
+"""What servers answer to media types that they don't give."""
+
+
 class _SinkFailed(Exception):
     """The place where instances arrive failed, not the server: it carries the error to the caller unchanged."""
 
@@ -136,15 +140,15 @@ class Retriever:
     sink : Sink
         Called by one thread at a time but for the octets of its writers.
     control : Control
-    accept : str
-        The Accept header.
+    accepts : sequence of str
+        The Accept header, or several; the next is tried where the server doesn't take one.
     streams : int
         Conversations at once, at most.
     """
 
-    def __init__(self, site: Site, sink: Sink, control: Control, accept: str, streams: int = 1) -> None:
+    def __init__(self, site: Site, sink: Sink, control: Control, accepts: Sequence[str], streams: int = 1) -> None:
         self._site, self._sink, self._control = site, _OneAtATime(sink), control
-        self._accept, self._streams = accept, streams
+        self._accepts, self._streams = accepts, streams
         self._arrived: set[str] = set()
 
     def deliver(self, wanted: Sequence[Wanted]) -> None:
@@ -237,18 +241,23 @@ class Retriever:
 
     def _fetch(self, http: Conversation, resource: Resource) -> _Said | None:
         """Fetch one resource; what the server said where it declined. Raise where it would say that of all."""
-        with http.request("GET", resource.path, accept=self._accept) as answer:
-            if answer.status == 204:
-                return None
-            if answer.status not in (200, 206):
+        said: _Said | None = None
+        for accept in self._accepts:
+            with http.request("GET", resource.path, accept=accept) as answer:
+                if answer.status == 204:
+                    return None
+                if answer.status in (200, 206):
+                    self._take(answer)
+                    return None
                 try:
                     answer.refuse()
                 except (Refused, ServiceError) as error:
                     if answer.status in (401, 403):
                         raise
-                    return _Said(answer.status_line, error)
-            self._take(answer)
-            return None
+                    said = _Said(answer.status_line, error)
+                if answer.status not in NOT_TAKEN:
+                    return said
+        return said
 
     def _take(self, answer: Answer) -> None:
         """Read one answer into the sink; a part counts only when the delimiter after it came."""

@@ -46,6 +46,8 @@ class Server(Summarised):
         ``includefield`` values that make the server refuse the search.
     quoted_type : bool
         Whether the type of a multipart stands in quotes in the Accept header, as the grammar wants.
+    weighs_types : bool
+        Whether several media types in one Accept header are understood; else they are tried one by one.
     own_address : bool
         Whether the addresses in its answers can be reached. If not, their origin is replaced by that of the base URL.
     lacks : tuple of str
@@ -65,6 +67,7 @@ class Server(Summarised):
     refused_keys: tuple[str, ...] = ()
     refused_columns: tuple[str, ...] = ()
     quoted_type: bool = True
+    weighs_types: bool = True
     own_address: bool = True
     uri_service: str = ""
     """Where WADO-URI is, relative to the base URL."""
@@ -94,6 +97,7 @@ ORTHANC = Server(
     "orthanc",
     tested="Orthanc 1.10.1, DICOMweb plugin 1.7",
     decodes_values=False,
+    weighs_types=False,
     own_address=False,
     uri_service="../wado",
     lacks=("capabilities", "delete", "thumbnail", "bulkdata and pixeldata as resources", "zip"),
