@@ -82,9 +82,6 @@ class _Limited:
     def sink(self, source: str) -> Sink:
         return _LimitedSink(self.holdings.sink(source), self)
 
-    def remove(self, held: Held) -> None:
-        self.holdings.remove(held)
-
 
 @dataclass(frozen=True, slots=True)
 class _LimitedSink:
