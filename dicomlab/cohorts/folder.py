@@ -6,6 +6,7 @@ import hashlib
 import re
 import string
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -18,7 +19,7 @@ from dicomlab.model.columns import column, standard_columns
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Wanted, Writer
 from dicomlab.model.report import Outcome
-from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, sha256_of_dataset
+from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, remove_parts, sha256_of_dataset
 
 DEFAULT_LAYOUT = "{StudyInstanceUID:short}/{SeriesInstanceUID:short}/{SOPInstanceUID:short}.dcm"
 _SHORT = 12
@@ -101,6 +102,7 @@ class FolderSink:
         self._control = control
         self._digest = verify == "sha256"
         self._lock = threading.Lock()
+        self._started_s = time.time()
         self._places: dict[str, Path] = {}
         self._before = outcomes_of(folder) if folder.is_dir() else {}
         self._ledger = Ledger(folder, source)
@@ -115,7 +117,10 @@ class FolderSink:
         before = self._before.get(uid)
         known = before is not None and before.result in ("done", "warning", "skipped") and before.path
         path = self.folder / before.path if before is not None and known else self._place(uid)
-        if not path.is_file() or not path.resolve().is_relative_to(self.folder.resolve()):
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            return False
+        if not path.is_file():
+            remove_parts(path, self._started_s)
             return False
         parcel = parcel_of_file(path)
         if isinstance(parcel, Unfit) or parcel.meta.sop_instance_uid != uid:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
+from glob import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,6 +46,19 @@ def _medium_error(error: OSError, path: Path) -> Interrupted | Refused:
     return Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path))
 
 
+def part_of(path: Path) -> Path:
+    """The name under which a file is written until it is whole."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+
+
+def remove_parts(path: Path, before_s: float) -> None:
+    """Remove what writers of that file left behind that were killed: parts not touched since `before_s` (Unix time)."""
+    with suppress(OSError):
+        for part in path.parent.glob(f".{escape(path.name[:40])}.*.part"):
+            if part.stat().st_mtime < before_s:
+                part.unlink()
+
+
 class FileWriter:
     """Writes one instance to a temporary name and renames it when it is whole.
 
@@ -65,7 +79,7 @@ class FileWriter:
         self.octets = 0
         self._root = root or path.parent
         self._digest = hashlib.sha256() if digest else None
-        self._part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+        self._part = part_of(path)
         try:
             meta = _meta_octets(arrival)
         except LocalProtocolError as error:  # it is the sender who announced it
@@ -129,7 +143,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Interrupted, Refused
         The medium is full or gone; not allowed to write there.
     """
-    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    part = part_of(path)
     try:
         with medium_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,19 @@ def test_what_comes_twice_is_written_once(tmp_path: Path) -> None:
     place.close()
     assert (tmp_path / first.path).stat().st_mtime_ns == stamp
     assert load(tmp_path).outcomes == (first,)
+
+
+def test_parts_that_a_killed_retrieve_left_are_removed_and_no_others(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    path = place._place(UID)
+    path.parent.mkdir(parents=True)
+    stale, fresh = (path.with_name(f".{path.name}.{token}.part") for token in ("0000aaaa", "0000bbbb"))
+    other = path.with_name(".another.dcm.0000cccc.part")
+    for part in (stale, fresh, other):
+        part.write_bytes(b"x")
+    for part in (stale, other):
+        os.utime(part, (1, 1))
+    os.utime(fresh, (4e9, 4e9))  # somebody else writes it now
+    assert not place.found(Wanted("1.2", "1.3", UID))
+    assert [part.exists() for part in (stale, fresh, other)] == [False, True, True]
+    place.close()
