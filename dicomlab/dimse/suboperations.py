@@ -154,7 +154,7 @@ class Suboperations:
             if anew:
                 data = recode(data, syntax, context.transfer_syntax)
             if (fault := self.faults.strikes("truncate", "dimse")) is not None:
-                data = data[: max(0, len(data) - fault.numbers["octets"])]
+                data = bytes(data)[: max(0, len(data) - fault.numbers["octets"])]
             status, comment = send_instance(
                 other, context, one.sop_instance_uid, data, originator=originator, on_cancel=on_cancel
             )
