@@ -184,7 +184,10 @@ class _Writer:
     def finish(self) -> Outcome:
         """Keep the file, and its outcome."""
         outcome = self._writer.finish()
-        if not self._asked:
+        parcel = parcel_of_file(self._writer.path)
+        if isinstance(parcel, Unfit):  # it stays as it came, and the same call again fetches it anew
+            outcome = replace(outcome, result="failed", status=f"it arrived broken: {parcel.reason}")
+        elif not self._asked:
             outcome = replace(outcome, result="warning", status="the peer sent it without being asked")
         self._keep(outcome)
         return outcome

@@ -79,7 +79,8 @@ def test_closing_ends_a_stall() -> None:
             script.read()
             script.say(Command.of("C-ECHO-RQ", MessageID=1, AffectedSOPClassUID=tables.VERIFICATION))
             archive.close()
-            assert script.read() == pdu.Abort()
+            with pytest.raises(ConnectionError):  # its last word could not be told from what it stood still in
+                script.read()
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -117,7 +118,10 @@ def test_a_data_set_that_is_cut(archive: Archive, tmp_path: Path) -> None:
         report = found.retrieve(tmp_path, method="get", progress=False)
     assert not report.complete, [o.status for o in report]
     assert report.count("failed") == 1
-    print(report.failures[0].status)
+    assert "arrived broken" in report.failures[0].status
+    again = found.retrieve(tmp_path, method="get", progress=False)
+    assert again.complete
+    assert (again.count("skipped"), again.count("done")) == (3, 1)
     assert archive.node.verify()
 
 
