@@ -187,7 +187,7 @@ class Session(Summarised):
         if (command.name, command.number("MessageIDBeingRespondedTo")) == self._waiting[:2]:
             self._waiting = self._waiting if command.status in tables.PENDING else None
         verb = command.name.split("-")[1]
-        text = tables.status_text(command.status, verb, command.text("ErrorComment"))
+        text = tables.status_text(command.status, verb, command.comment)
         return Response(text, dataset, command.name, dict(command.fields))
 
     def respond(self, status: int = 0x0000, **fields: Value) -> None:

@@ -173,7 +173,7 @@ class Node(SearchPath, StorePath, Summarised):
                     return found(ok=False, advice=f"it does not offer {name_of(tables.VERIFICATION)}")
                 number = association.request(context, "C-ECHO-RQ")
                 command = association.answer("C-ECHO-RSP", number).command
-                text = tables.status_text(command.status, "ECHO", command.text("ErrorComment"))
+                text = tables.status_text(command.status, "ECHO", command.comment)
                 facts.append(("answered", text))
                 if command.status != tables.SUCCESS:
                     return found(ok=False, advice=tables.advice(command.status))
