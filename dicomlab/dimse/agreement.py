@@ -188,7 +188,7 @@ def proposals_of(contexts: Contexts, *, every_service: bool = False) -> list[Pro
         name, syntaxes = (one, tables.UNCOMPRESSED) if isinstance(one, str) else one
         if isinstance(syntaxes, str):
             syntaxes = (syntaxes,)
-        proposals.append(Proposal(_uid(name), tuple(map(_uid, syntaxes))))
+        proposals.append(Proposal(uid_of(name), tuple(map(uid_of, syntaxes))))
     if not proposals or not all(one.transfer_syntaxes for one in proposals):
         raise UsageError("at least one presentation context, with at least one transfer syntax (PS3.8 §9.3.2.2)")
     return proposals
@@ -200,8 +200,8 @@ def roles_of(proposals: Iterable[Proposal]) -> tuple[Role, ...]:
     return tuple(Role(uid, scu=False, scp=True) for uid in wanted)
 
 
-def _uid(name: str) -> str:
-    """A UID by itself, or by its keyword in PS3.6."""
+def uid_of(name: str) -> str:
+    """A UID by itself, or by its keyword in PS3.6; ``UsageError`` where it is neither."""
     from pydicom._uid_dict import UID_dictionary
 
     found = next((uid for uid, entry in UID_dictionary.items() if entry[4] == name), str(name))

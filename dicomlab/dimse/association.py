@@ -27,6 +27,7 @@ from dicomlab.model.trace import Channel
 
 CANCEL_GRACE_S = 3.0
 """How long a peer may take to end what was cancelled before it is aborted."""
+_MOST_IN_MEMORY = 256 << 20
 _GATHER = 60
 """Buffers in one system call."""
 
@@ -144,6 +145,15 @@ class Association(Connection):
             parts += fragment
             if len(parts) > MAX_IDENTIFIER:
                 raise self.broken(f"an Identifier beyond {MAX_IDENTIFIER} octets", "PS3.4 §C.2.2")
+        return bytes(parts)
+
+    def whole_data(self) -> bytes:
+        """Read the whole data set of the message just received into memory, an instance of at most 256 MiB."""
+        parts = bytearray()
+        for fragment in self.fragments():
+            parts += fragment
+            if len(parts) > _MOST_IN_MEMORY:
+                raise self.broken(f"a data set beyond {_MOST_IN_MEMORY} octets, which is too much here", "PS3.7 §9.3")
         return bytes(parts)
 
     def _next_value(self, timeout_s: float | None) -> pdu.PDV | None:

@@ -128,6 +128,15 @@ class Command:
         """The Status of a response."""
         return self.number("Status")
 
+    @property
+    def comment(self) -> str:
+        """What a response says in its own words: its Error Comment, and the elements that offend."""
+        offending = self.fields.get("OffendingElement", ())
+        elements = offending if isinstance(offending, tuple) else ()
+        tags = [f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in elements]
+        words = [self.text("ErrorComment"), f"offending: {', '.join(tags[:8])}" if tags else ""]
+        return "; ".join(filter(None, words))
+
     def number(self, keyword: str, default: int = 0) -> int:
         """The value of a numeric field."""
         value = self.fields.get(keyword, default)

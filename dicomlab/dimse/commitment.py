@@ -130,7 +130,7 @@ class Commitment:
             elif command.name != "N-ACTION-RSP" or command.number("MessageIDBeingRespondedTo") != number:
                 raise association.broken(f"{command.name} where an N-ACTION-RSP was due", "PS3.7 §10.3.4")
             elif command.status != tables.SUCCESS:
-                text = tables.status_text(command.status, "ACTION", command.text("ErrorComment"))
+                text = tables.status_text(command.status, "ACTION", command.comment)
                 raise ServiceError(f"{association.endpoint} answered N-ACTION with {text}", status=command.status)
             else:
                 for _ in association.fragments():

@@ -42,6 +42,10 @@ _IN_ORDER = (GeneratorExit, ServiceError, Refused)
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
+OnStep = Callable[[Event, State, str, State], None]
+"""Told of a step of the state machine: event, state before, action, state after."""
+
+
 class Connection:
     """One end of a connection, from the first octet of the association request to the last of its release.
 
@@ -81,7 +85,7 @@ class Connection:
         self.last_activity = time.monotonic()
         self.alive: Callable[[], float] | None = None
         """Tells when something last moved that counts as progress of this association (C-MOVE sub-operations)."""
-        self.on_step: Callable[[Event, State, str, State], None] | None = None
+        self.on_step: OnStep | None = None
         """Told of each step of the state machine."""
         self._socket = sock
         self._requestor = requestor

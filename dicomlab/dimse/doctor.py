@@ -255,7 +255,7 @@ class _Examination:
         except DicomlabError as error:
             self._keep("C-ECHO", "failed", tried, _without_endpoint(error), "its log may say why")
             return
-        text = tables.status_text(command.status, "ECHO", command.text("ErrorComment"))
+        text = tables.status_text(command.status, "ECHO", command.comment)
         if command.status == tables.SUCCESS:
             self._keep("C-ECHO", "ok", tried, text)
         else:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse.association import Association, accepted
-from dicomlab.dimse.connection import MAX_PDU
+from dicomlab.dimse.connection import MAX_PDU, OnStep
 from dicomlab.dimse.dissect import dissect, name_of
 from dicomlab.dimse.extended import OPTIONS, decode_options, encode_options
 from dicomlab.dimse.items import Extended, Identity, Role, UserInformation
@@ -126,7 +126,9 @@ class Peer:
             raise Refused(f"{why} (PS3.15 B.12)", endpoint=endpoint) from error
         return secured
 
-    def associate(self, proposals: Sequence[Proposal], *, none_is_refused: bool = True) -> Association:
+    def associate(
+        self, proposals: Sequence[Proposal], *, none_is_refused: bool = True, on_step: OnStep | None = None
+    ) -> Association:
         """Ask for an association.
 
         Parameters
@@ -135,6 +137,8 @@ class Peer:
             At most 128.
         none_is_refused : bool
             Whether an association without any accepted context is an error.
+        on_step : callable, optional
+            Told of each step of the state machine from here on.
 
         Returns
         -------
@@ -169,6 +173,7 @@ class Peer:
             timeout_s=self.timeout_s,
             max_pdu=self.max_pdu,
         )
+        association.on_step = on_step
         try:
             answer = self._ask(association, request)
             if isinstance(answer, pdu.AssociateReject):

@@ -173,7 +173,7 @@ class Node(SearchPath, StorePath, Summarised):
                     return found(ok=False, advice=f"it does not offer {name_of(tables.VERIFICATION)}")
                 number = association.request(context, "C-ECHO-RQ")
                 command = association.answer("C-ECHO-RSP", number).command
-                text = tables.status_text(command.status, "ECHO", command.text("ErrorComment"))
+                text = tables.status_text(command.status, "ECHO", command.comment)
                 facts.append(("answered", text))
                 if command.status != tables.SUCCESS:
                     return found(ok=False, advice=tables.advice(command.status))
@@ -343,21 +343,27 @@ class Node(SearchPath, StorePath, Summarised):
         """
         return negotiate(self._peer, contexts, scp=scp)
 
-    def associate(self, contexts: Contexts = None) -> Session:
+    def associate(self, contexts: Contexts = None, *, scp: bool = False) -> Session:
         """Establish an association by hand: ``with node.associate() as s: s.request("C-ECHO")``.
+
+        The session shows its ``state`` and the ``history`` of its steps. ``send``, ``receive``, ``respond``,
+        ``cancel``, ``release`` and ``abort`` are one step each; ``request`` waits for all answers.
 
         Parameters
         ----------
         contexts : iterable, optional
             SOP Classes as UIDs or PS3.6 keywords, or pairs of one and its transfer syntaxes. None: Verification,
             query, and the common Storage classes.
+        scp : bool
+            Ask for the SCP role in the Storage classes (and, without `contexts`, for retrieve too), as a C-GET by hand
+            needs it.
 
         Raises
         ------
         UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
             As for every verb.
         """
-        return Session(self._peer, contexts)
+        return Session(self._peer, contexts, scp=scp)
 
     def _summary_(self) -> Summary:
         facts = (

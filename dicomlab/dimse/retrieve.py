@@ -184,7 +184,7 @@ class _Retrieval:
         """Tell the sink what will not arrive. A Success proves nothing: whoever asked compares what arrived."""
         context, final = message
         status = final.status
-        text = tables.status_text(status, verb, final.text("ErrorComment"))
+        text = tables.status_text(status, verb, final.comment)
         listed: list[str] = []
         if final.has_data:
             keys = keys_of(self.association.data(), context.transfer_syntax)

@@ -146,7 +146,7 @@ class Search:
                     if command.status not in tables.PENDING:
                         ended = True
                         association.cancel_ended()
-                        self._finish(command.status, command.text("ErrorComment"))
+                        self._finish(command.status, command.comment)
                         return
                     if not command.has_data:
                         raise association.broken("a pending C-FIND-RSP without an Identifier", "PS3.7 §9.1.2.1")

@@ -113,7 +113,7 @@ def send_instance(
         fields["MoveOriginatorApplicationEntityTitle"], fields["MoveOriginatorMessageID"] = originator
     number = association.request(context, "C-STORE-RQ", octets, **fields)
     command = association.answer("C-STORE-RSP", number, on_cancel).command
-    return command.status, command.text("ErrorComment")
+    return command.status, command.comment
 
 
 def recode(octets: Octets, source: str, target: str) -> bytes:

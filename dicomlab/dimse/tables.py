@@ -117,12 +117,22 @@ def status_text(code: int, verb: str, comment: str = "") -> str:
 
 
 _ADVICE = {
+    0x0105: "it does not know an attribute that was named",
+    0x0106: "it does not take one of the values: see what it says of them",
+    0x0110: "it could not process this; its log may say why, and later it may work",
+    0x0112: "it has no such instance",
+    0x0117: "it has no such instance",
+    0x0119: "the instance is of another SOP Class there",
+    0x0212: "it does not take one of the fields of the request",
+    0x0213: "it has no resources for this now: try again later, or ask for less",
     0x0122: "it does not offer this service for this SOP Class",
     0x0124: "it does not allow us this: ask its administrator",
     0x0211: "it does not know this operation",
     0xA700: "ask for less: a narrower range of dates, or one series at a time",
     0xA701: "ask for less: a narrower range of dates, or one series at a time",
     0xA702: "ask for less, or retrieve with the other method",
+    0xA801: "it does not know the destination: ask its administrator to register our AE title, host and port",
+    0xAA02: "it extracts no frames: ask for whole instances",
     0xA900: "it does not take these keys: match on fewer of them, or on another level",
 }
 

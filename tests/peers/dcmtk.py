@@ -103,9 +103,13 @@ class QueryRetrieveScp(DcmtkServer):
         AE title to port of those it may move to, on loopback.
     *options
         Further options of dcmqrscp, such as ``"+xr"`` to prefer RLE in what it is sent.
+    associations : int
+        How many it takes at a time.
     """
 
-    def __init__(self, folder: Path, modalities: Mapping[str, int] | None = None, *options: str) -> None:
+    def __init__(
+        self, folder: Path, modalities: Mapping[str, int] | None = None, *options: str, associations: int = 16
+    ) -> None:
         need("dcmtk")
         self.modalities = dict(modalities or {"LAB1": free_port()})
         (folder / "store").mkdir()
@@ -113,7 +117,7 @@ class QueryRetrieveScp(DcmtkServer):
         hosts = "\n".join(f"{aet.lower()} = ({aet}, {LOOPBACK}, {at})" for aet, at in self.modalities.items())
         configuration = folder / "dcmqrscp.cfg"
         configuration.write_text(
-            f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+            f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = {associations}\n"
             f"HostTable BEGIN\n{hosts}\nHostTable END\n"
             "VendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\nQRSCP {folder / 'store'} RW (1000, 2048mb) ANY\nAETable END\n"

@@ -117,3 +117,10 @@ def test_no_octets_fail_in_another_way(octets: bytes) -> None:
         decode_command(octets)
     with suppress(RemoteProtocolError):
         decode_command(ECHO[: len(octets)] + octets)
+
+
+def test_what_a_response_says_in_its_own_words() -> None:
+    fields = {"MessageIDBeingRespondedTo": 1, "Status": 0xA900}
+    assert Command.of("C-FIND-RSP", **fields).comment == ""
+    said = Command.of("C-FIND-RSP", **fields, ErrorComment="no", OffendingElement=(0x00100010, 0x00080020))
+    assert decode_command(encode_command(said)).comment == "no; offending: (0010,0010), (0008,0020)"
