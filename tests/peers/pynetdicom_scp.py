@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
@@ -144,7 +145,7 @@ class PynetdicomScp:
 
 
 def _fits(key: Any, value: Any) -> bool:
-    wanted = [str(one) for one in key] if not isinstance(key, str) and hasattr(key, "__iter__") else [str(key)]
+    wanted = [str(one) for one in key] if isinstance(key, MultiValue) else [str(key)]
     if len(wanted) == 1 and wanted[0].endswith("*"):
         return str(value).startswith(wanted[0][:-1])
     return str(value) in wanted
