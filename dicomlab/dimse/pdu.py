@@ -232,7 +232,7 @@ def _associate(pdu: AssociateRequest | AssociateAccept, contexts: bytes) -> byte
 
 
 def _title(text: str) -> bytes:
-    return text.encode("ascii").ljust(16)
+    return text.encode("ascii", "replace").ljust(16)  # of what came and is sent back, an octet may be no ASCII
 
 
 def _proposed(context: ProposedContext) -> bytes:

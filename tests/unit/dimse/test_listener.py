@@ -99,6 +99,14 @@ def test_who_is_rejected_hears_why(asked: pdu.AssociateRequest, answer: tuple[in
             script.read()
 
 
+def test_a_title_beyond_ascii_is_answered_too() -> None:
+    with listening() as listener, connected(listener) as script:
+        script.send(pdu.encode(request()).replace(b"LAB1", b"LA\xc41"))
+        accept = script.read()
+        assert isinstance(accept, pdu.AssociateAccept)
+        assert accept.calling == "LA?1"
+
+
 def test_only_those_who_may_call() -> None:
     with listening(callers=["OTHER"]) as listener, connected(listener) as script:
         script.send(request())
