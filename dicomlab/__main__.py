@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--level", default="study", help="patient, study, series or instance (default: study)")
     find = command("find", _find, "search: dicomlab find PACS@host:104 study PatientID='P*'")
     retrieve = command("retrieve", _retrieve, "retrieve what a search finds into a folder")
+    for one in (find, retrieve, doctor):
+        one.add_argument("--tls", nargs="?", const=True, metavar="CERT,KEY,CA", help="speak TLS, with PEM files")
     for one in (find, retrieve):
         one.add_argument("source", help="AET@host:port, http(s)://host/dicom-web, or a folder")
         one.add_argument("level", help="patient, study, series or instance")
@@ -114,7 +116,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.peer.startswith(("http://", "https://")):
         found: object = dicomlab.WebEndpoint(arguments.peer).verify()
     else:
-        found = dicomlab.Node(arguments.peer, me=arguments.me).doctor(_keys(arguments))
+        found = _node(arguments.peer, arguments).doctor(_keys(arguments))
     print(found)
     return 0 if found else 1
 
@@ -155,8 +157,13 @@ def _source(arguments: argparse.Namespace) -> Any:
     if text.startswith(("http://", "https://")):
         return dicomlab.WebEndpoint(text)
     if "@" in text and not Path(text).exists():
-        return dicomlab.Node(text, me=arguments.me)
+        return _node(text, arguments)
     return dicomlab.MediaSet(text)
+
+
+def _node(address: str, arguments: argparse.Namespace) -> Any:
+    tls = tuple(arguments.tls.split(",")) if isinstance(arguments.tls, str) else arguments.tls
+    return dicomlab.Node(address, me=arguments.me, tls=tls)
 
 
 def _searched(arguments: argparse.Namespace) -> Any:

@@ -7,6 +7,7 @@ PS3.7 §6.3.1 (structure: Implicit VR Little Endian), §9.3 and §10.3 (messages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
@@ -80,6 +81,7 @@ def name_of_element(element: int) -> tuple[str, str]:
 
 
 _ELEMENT = Struct("<HHL")
+_UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ class Command:
         return cls({**fields, "CommandField": COMMAND_FIELDS[name], "CommandDataSetType": kind})
 
     def response(self, status: int, *, data: bool = False, **fields: Value) -> Command:
-        """Answer this request: its SOP Class and message ID, the status, and what else is given."""
+        """Answer this request: its SOP Class (if it can be one), its message ID, the status, and what else is given."""
         name = self.name.removesuffix("-RQ") + "-RSP"
         uid = self.text("AffectedSOPClassUID") or self.text("RequestedSOPClassUID")
-        about: dict[str, Value] = {"AffectedSOPClassUID": uid} if uid else {}
+        about: dict[str, Value] = {"AffectedSOPClassUID": uid} if _UID.fullmatch(uid) else {}
         return Command.of(
             name, data=data, **about, MessageIDBeingRespondedTo=self.number("MessageID"), Status=status, **fields
         )

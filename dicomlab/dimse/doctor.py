@@ -18,6 +18,7 @@ from dicomlab.dimse import tables
 from dicomlab.dimse.agreement import Agreement, roles_of
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.negotiation import Peer, Proposal
+from dicomlab.dimse.secure import SecureSocket
 from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError, Unreachable
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Wanted
@@ -116,8 +117,8 @@ def examine(node: Node, peer: Peer, match: Mapping[str | int, object]) -> Diagno
     """Examine a peer; :meth:`dicomlab.dimse.node.Node.doctor` documents it."""
     examination = _Examination(node, replace(peer, timeout_s=min(peer.timeout_s, PATIENCE_S)), match)
     for step in (
-        examination.look_up, examination.connect, examination.associate, examination.echo, examination.find,
-        examination.get, examination.move,
+        examination.look_up, examination.connect, examination.secure, examination.associate, examination.echo,
+        examination.find, examination.get, examination.move,
     ):  # fmt: skip
         step()
     return Diagnosis(str(peer.address), tuple(examination.steps), examination.letter())
@@ -130,6 +131,7 @@ class _Examination:
         self.steps: list[Step] = []
         self._node, self._peer, self._match = node, peer, match
         self._host = ""
+        self._secured = peer.security.client is not None
         self._agreement: Agreement | None = None
         self._wanted: Wanted | None = None
         self._started = time.monotonic()
@@ -180,11 +182,25 @@ class _Examination:
             return
         self._keep("TCP", "ok", tried, f"somebody listens; from there we are {self._host}")
 
+    def secure(self) -> None:
+        """TLS: whether both ends agree on it, and accept each other's certificates."""
+        if not self._secured or self._missing("TLS", "TCP"):
+            return
+        tried = f"TLS ({self._peer.security.profile})"
+        try:
+            with closing(self._peer.secure(self._peer.connect())) as sock:
+                agreed = sock.agreed if isinstance(sock, SecureSocket) else ""
+        except DicomlabError as error:
+            advice = "does it speak TLS on that port? Else: which certificates, and of which authority, does it expect?"
+            self._keep("TLS", "failed", tried, _without_endpoint(error), advice)
+            return
+        self._keep("TLS", "ok", tried, agreed)
+
     # --- association -----------------------------------------------------------------------------------------------
 
     def associate(self) -> None:
         """Association and contexts: whether it lets us in, and what it offers."""
-        if self._missing("association", "TCP"):
+        if self._missing("association", "TLS" if self._secured else "TCP"):
             self._missing("contexts", "association")
             return
         us, them = self._peer.me.ae_title, self._peer.address.ae_title
@@ -356,6 +372,7 @@ class _Examination:
             f"  AE title      {us.ae_title}",
             f"  host          {self._host or '(the address of this computer)'}",
             f"  port          {port}",
+            f"  TLS           {f'yes, {self._peer.security.profile} (PS3.15 B.12)' if self._secured else 'no'}",
             f"  software      {IMPLEMENTATION_VERSION_NAME}, implementation class UID {IMPLEMENTATION_CLASS_UID}",
             "",
             "and allow it:",

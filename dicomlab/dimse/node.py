@@ -183,7 +183,7 @@ class Node(SearchPath, StorePath, Summarised):
         return found(ok=True)
 
     def doctor(self, match: Mapping[str | int, object] | None = None, **keywords: object) -> Diagnosis:
-        """Find out, step by step, why something does not work: DNS, TCP, association, contexts, and each service.
+        """Find out, step by step, why something does not work: DNS, TCP, TLS, association, contexts, each service.
 
         The services are tried for real: a C-FIND for one study, then one instance of it by C-GET and by C-MOVE to
         ourselves; what arrives is counted and dropped.

@@ -213,6 +213,12 @@ class SecureSocket:
         )
         self._ssl.setblocking(False)
 
+    @property
+    def agreed(self) -> str:
+        """What the handshake came to: ``"TLSv1.3, TLS_AES_256_GCM_SHA384"``."""
+        suite = self._ssl.cipher()
+        return f"{self._ssl.version()}, {suite[0]}" if suite is not None else "nothing yet"
+
     def handshake(self, timeout_s: float) -> None:
         """Agree on keys, and find out who is there; before anything else.
 

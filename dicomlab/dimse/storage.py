@@ -110,7 +110,8 @@ def send_instance(
     """
     fields: dict[str, int | str] = {"AffectedSOPInstanceUID": sop_instance, "Priority": 0}
     if originator is not None:
-        fields["MoveOriginatorApplicationEntityTitle"], fields["MoveOriginatorMessageID"] = originator
+        title, fields["MoveOriginatorMessageID"] = originator  # the title came from a wire, and may be no ASCII
+        fields["MoveOriginatorApplicationEntityTitle"] = title.encode("ascii", "replace").decode()
     number = association.request(context, "C-STORE-RQ", octets, **fields)
     command = association.answer("C-STORE-RSP", number, on_cancel).command
     return command.status, command.comment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,21 +24,32 @@ class Served:
         Where it keeps its files; empty.
     deflated : bool
         Whether it takes Deflated Explicit VR Little Endian.
+    tls, client_tls : sequence of Path
+        Certificate, key and authority of the archive, and of ``node``.
     **deadlines
         Module constants of the listener, such as ``REQUEST_DEADLINE_S=1``.
     """
 
-    def __init__(self, folder: Path, *, deflated: bool = False, **deadlines: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        deflated: bool = False,
+        tls: Sequence[Path] | None = None,
+        client_tls: Sequence[Path] | None = None,
+        **deadlines: float,
+    ) -> None:
         self.folder = folder
         self.may_grow_kib = 0
-        given = json.dumps({"folder": str(folder), "deflated": deflated, "deadlines": deadlines})
+        files = None if tls is None else [str(path) for path in tls]
+        given = json.dumps({"folder": str(folder), "deflated": deflated, "tls": files, "deadlines": deadlines})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.served", given],
             cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        self.node = Node(f"DICOMLAB@{LOOPBACK}:{self.port}", me="GOOD", timeout_s=20)
+        self.node = Node(f"DICOMLAB@{LOOPBACK}:{self.port}", me="GOOD", timeout_s=20, tls=client_tls)
 
     @property
     def pid(self) -> int:
@@ -83,14 +95,14 @@ class Served:
             self._process.stdout.close()
 
 
-def _serve(folder: str, deflated: bool, deadlines: dict[str, float]) -> None:
+def _serve(folder: str, deflated: bool, tls: list[str] | None, deadlines: dict[str, float]) -> None:
     from dicomlab import Archive
     from dicomlab.dimse import listener, services
 
     for name, value in deadlines.items():
         assert hasattr(listener, name), name
         setattr(listener, name, value)
-    with Archive(folder) as archive:
+    with Archive(folder, tls=tls and tuple(tls)) as archive:
         port = archive.node.address.port
         if deflated:
             store = archive._opened().store

@@ -18,6 +18,7 @@ from dicomlab.dimse.listener import MAX_ASSOCIATIONS
 from dicomlab.part10.files import read_file_meta
 from dicomlab.part10.walk import FREE_OF_RATIO, MAX_RATIO
 from tests.faults.served import LOOPBACK, Served
+from tests.peers.certificates import Certificates
 from tests.unit.dimse.holdings import CT, EXPLICIT, IMPLICIT, instance, write
 from tests.unit.dimse.scripted import Script
 
@@ -228,6 +229,28 @@ def test_a_deflated_bomb_where_it_is_accepted_stays_small(tmp_path: Path) -> Non
             assert (answer.name, answer.status) == ("C-STORE-RSP", 0xC000)
         assert len(served.node.find("instance", progress=False)) == 0
         assert served.kib("VmHWM") - before < GROWTH_KIB + (2 * max(FREE_OF_RATIO, MAX_RATIO * len(bomb)) >> 10)
+
+
+def test_silent_connections_at_a_tls_port(tmp_path: Path, certificates: Certificates) -> None:
+    """The handshake is in the thread of its connection, with a deadline: nobody waits for those who say nothing."""
+    ours, theirs = certificates.mutual(certificates.server), certificates.mutual(certificates.client)
+    with Served(tmp_path / "archive", tls=ours, client_tls=theirs, REQUEST_DEADLINE_S=1) as served:
+        assert served.node.verify()
+        served.forget_peak()
+        before = served.kib()
+        with ExitStack() as stack:
+            silent = [stack.enter_context(attacker(served)) for _ in range(12)]
+            for number, script in enumerate(silent):
+                script.send(
+                    (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\xff\xff" + bytes(100))[number % 4]
+                )
+            assert served.node.verify()
+            assert all(is_over(script) for script in silent)
+        with attacker(served) as script:
+            script.send(request())  # plaintext
+            assert is_over(script)
+        assert served.node.verify()
+        assert served.kib("VmHWM") - before < GROWTH_KIB
 
 
 # --- more of the same kind ---------------------------------------------------------------------------------------------

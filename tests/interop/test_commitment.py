@@ -1,4 +1,4 @@
-"""Storage commitment against Orthanc and pynetdicom, in both roles."""
+"""Storage commitment with Orthanc and pynetdicom, both ways round."""
 
 from __future__ import annotations
 
@@ -9,153 +9,121 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
-from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from dicomlab import Archive, Node
-from tests.peers.processes import free_port
-
-INSTANCE = "1.2.840.10008.1.20.1.1"
+from dicomlab.samples.phantom import write_phantom
+from tests.peers.processes import LOOPBACK, free_port
+from tests.peers.pynetdicom_scp import PynetdicomScp
 
 
 @pytest.fixture(scope="module")
-def files(paths: list[Path]) -> list[Path]:
-    """A few that everybody takes."""
-    return [p for p in paths if b"1.2.840.10008.1.2.1\0" in p.read_bytes()[:1024]][:3]
+def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_phantom(tmp_path_factory.mktemp("phantom"), patients=1, slices=2)
 
 
-# --- Orthanc ---------------------------------------------------------------------------------------------------------
+def references(paths: list[Path]) -> list[dict[str, str]]:
+    datasets = [dcmread(path, stop_before_pixels=True) for path in paths]
+    return [{"SOPClassUID": str(d.SOPClassUID), "SOPInstanceUID": str(d.SOPInstanceUID)} for d in datasets]
 
 
-def test_orthanc_commits_to_what_it_holds(orthanc: Any, files: list[Path]) -> None:
-    node = Node(orthanc.ae, me=orthanc.me)
-    report = node.store(files, commit=True, commit_timeout_s=20, progress=False)
-    assert report.complete, [(o.result, o.status) for o in report]
-    assert all(o.status.endswith("commitment: safe") for o in report)
+@pytest.mark.parametrize("kind", ["orthanc", "pynetdicom", "self"])
+def test_what_is_stored_there_is_committed_to(kind: str, orthanc: Any, slices: list[Path], tmp_path: Path) -> None:
+    """Orthanc and pynetdicom report on an association of their own, to our port."""
+    if kind == "orthanc":
+        report = Node(orthanc.ae, me=orthanc.me).store(slices, commit=True, progress=False)
+    elif kind == "self":
+        with Archive() as archive:
+            report = archive.node.store(slices, commit=True, progress=False)
+    else:
+        with PynetdicomScp(tmp_path, {"LAB1": free_port()}, ["1.2.840.10008.1.2.1"]) as peer:
+            report = Node(peer.ae, me=peer.me).store(slices, commit=True, progress=False)
+    assert report.complete, report
+    assert [o.result for o in report] == ["done"] * len(slices)
+    assert all("commitment" in o.status for o in report)
 
 
-def test_we_commit_to_orthanc(orthanc: Any, files: list[Path]) -> None:
-    """Orthanc stores into our archive, asks for commitment, and gets our report on an association of its own."""
-    with Archive(
-        address=f"DICOMLAB@127.0.0.1:{free_port()}", known={"ORTHANC": ("127.0.0.1", orthanc.port)}
-    ) as archive:
-        orthanc.add(*files)
-        orthanc.register("DICOMLAB", archive.node.address.port)
-        ids = [orthanc.ask("/tools/lookup", dcmread(f).SOPInstanceUID.encode())[0]["ID"] for f in files]
-        orthanc.ask("/modalities/DICOMLAB/store", {"Resources": ids[:2], "Synchronous": True})
-        named = [(str(dcmread(f).SOPClassUID), str(dcmread(f).SOPInstanceUID)) for f in files]
-        transaction = orthanc.ask("/modalities/DICOMLAB/storage-commitment", {"DicomInstances": named})["ID"]
-        report = _when_complete(orthanc, transaction)
-    assert report["Status"] == "Failure"
-    assert {one["SOPInstanceUID"] for one in report["Success"]} == {uid for _, uid in named[:2]}
-    (failure,) = report["Failures"]
-    assert (failure["SOPInstanceUID"], failure["FailureReason"]) == (named[2][1], 0x0112)
+def test_what_pynetdicom_lost_is_not_committed_to(slices: list[Path], tmp_path: Path) -> None:
+    (lost, *_) = references(slices)
+    with PynetdicomScp(tmp_path, {"LAB1": free_port()}, ["1.2.840.10008.1.2.1"]) as peer:
+        peer.loses = {lost["SOPInstanceUID"]}
+        report = Node(peer.ae, me=peer.me).store(slices, commit=True, progress=False)
+    assert not report.complete
+    (failed,) = report.failures
+    assert failed.sop_instance_uid == lost["SOPInstanceUID"]
+    assert "0112H" in failed.status
 
 
-def _when_complete(orthanc: Any, transaction: str) -> Any:
-    waited = threading.Event()
-    for _ in range(200):
-        report = orthanc.ask(f"/storage-commitment/{transaction}")
-        if report["Status"] != "Pending":
-            return report
-        waited.wait(0.05)
-    raise AssertionError("Orthanc heard nothing")
-
-
-# --- pynetdicom ------------------------------------------------------------------------------------------------------
+def test_a_peer_that_does_not_offer_it(storescp: Any, slices: list[Path]) -> None:
+    report = Node(storescp.ae, me=f"LAB1:{free_port()}").store(slices, commit=True, progress=False)
+    assert len(storescp.files) == len(slices)
+    assert all("commitment" in o.status for o in report)
+    assert not report.complete
 
 
 @pytest.fixture
-def provider() -> Iterator[Any]:
-    """An SCP of pynetdicom that reports each request to whoever asked, on an association of its own."""
-    ae = AE("OTHER")
-    ae.add_supported_context(StorageCommitmentPushModel)
-    ae.add_supported_context(CTImageStorage, ALL_TRANSFER_SYNTAXES)
-    ae.ports = {}
-    ae.answered = []
-
-    def action(event: Any) -> tuple[int, None]:
-        information = event.action_information
-        threading.Thread(target=report, args=(information, ae.ports[event.assoc.requestor.ae_title])).start()
-        return 0, None
-
-    def report(information: Dataset, port: int) -> None:
-        sender = AE("OTHER")
-        sender.add_requested_context(StorageCommitmentPushModel)
-        from pynetdicom import build_role
-
-        role = build_role(StorageCommitmentPushModel, scp_role=True)
-        association = sender.associate("127.0.0.1", port, ae_title="LAB1", ext_neg=[role])
-        result = Dataset()
-        result.TransactionUID = information.TransactionUID
-        good, bad = information.ReferencedSOPSequence[:1], information.ReferencedSOPSequence[1:]
-        result.ReferencedSOPSequence = good
-        for one in bad:
-            one.FailureReason = 0x0213
-        if bad:
-            result.FailedSOPSequence = bad
-        status, _ = association.send_n_event_report(result, 2 if bad else 1, StorageCommitmentPushModel, INSTANCE)
-        ae.answered.append(status.Status)
-        association.release()
-
-    handlers = [(evt.EVT_C_STORE, lambda event: 0), (evt.EVT_N_ACTION, action)]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    ae.port = server.server_address[1]
-    yield ae
-    server.shutdown()
-
-
-def test_pynetdicom_reports_to_our_port(provider: Any, real: Any) -> None:
+def ours(orthanc: Any, slices: list[Path]) -> Iterator[Archive]:
     port = free_port()
-    provider.ports["LAB1"] = port
-    ct = next(p.path for p in real.values() if p.meta.sop_class_uid == CTImageStorage)
-    one, two = dcmread(ct), dcmread(ct)
-    two.SOPInstanceUID = two.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
-    report = Node(f"OTHER@127.0.0.1:{provider.port}", me=f"LAB1:{port}").store([one, two], commit=True, progress=False)
-    assert sorted(o.status.partition("commitment: ")[2] for o in report) == [
-        "not committed: 0213H resource limitation", "safe"
-    ]  # fmt: skip
-    assert provider.answered == [0]
+    with Archive(known={"ORTHANC": (LOOPBACK, orthanc.port), "ASKER": (LOOPBACK, port)}) as archive:
+        archive.asker_port = port  # type: ignore[attr-defined]
+        archive.add(slices, progress=False).raise_for_failures()
+        yield archive
 
 
-@pytest.mark.parametrize("stays", [True, False])
-def test_pynetdicom_hears_from_us(files: list[Path], stays: bool) -> None:
-    """On the association that asked where that stays, else on another one."""
-    heard: list[Dataset] = []
+def test_orthanc_asks_ours(orthanc: Any, ours: Archive, slices: list[Path]) -> None:
+    address = ours.node.address
+    orthanc.ask("/modalities/OURS", {"AET": address.ae_title, "Host": address.host, "Port": address.port}, method="PUT")
+    wanted = [*references(slices), {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "SOPInstanceUID": "9.9.9"}]
+    made = orthanc.ask("/modalities/OURS/storage-commitment", {"DicomInstances": wanted})
+    for _ in range(300):  # the report comes on an association of its own; each question is a round trip
+        told = orthanc.ask(f"/storage-commitment/{made['ID']}")
+        if told["Status"] != "Pending":
+            break
+    assert told["Status"] == "Failure"
+    assert {one["SOPInstanceUID"] for one in told["Success"]} == {one["SOPInstanceUID"] for one in wanted[:-1]}
+    (failure,) = told["Failures"]
+    assert (failure["SOPInstanceUID"], failure["FailureReason"]) == ("9.9.9", 0x0112)
+
+
+def test_pynetdicom_asks_ours(ours: Archive, slices: list[Path]) -> None:
+    """On its own port, as it has released the association on which it asked."""
+    came: list[Dataset] = []
     done = threading.Event()
 
-    def report(event: Any) -> tuple[int, None]:
-        heard.append(event.event_information)
+    def report(event: evt.Event) -> tuple[int, None]:
+        came.append(event.event_information)
         done.set()
-        return 0, None
+        return 0x0000, None
 
-    asking = AE("LAB2")
-    asking.add_requested_context(StorageCommitmentPushModel)
-    listening = AE("LAB2")
-    listening.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-    handlers = [(evt.EVT_N_EVENT_REPORT, report)]
-    server = listening.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    asker = AE("ASKER")
+    asker.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    server = asker.start_server(
+        (LOOPBACK, ours.asker_port),
+        block=False,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)],  # type: ignore[attr-defined]
+    )
     try:
-        with Archive(known={"LAB2": server.server_address}) as archive:
-            archive.add(files[:1], progress=False)
-            held = dcmread(files[0])
-            association = asking.associate(
-                "127.0.0.1", archive.node.address.port, ae_title="DICOMLAB", evt_handlers=handlers if stays else []
-            )
-            information = Dataset()
-            information.TransactionUID = "2.25.99"
+        ae = AE("ASKER")
+        ae.add_requested_context(StorageCommitmentPushModel)
+        address = ours.node.address
+        handlers = [(evt.EVT_N_EVENT_REPORT, report)]
+        association = ae.associate(address.host, address.port, ae_title=address.ae_title, evt_handlers=handlers)
+        asked = Dataset()
+        asked.TransactionUID = "2.25.77"
+        asked.ReferencedSOPSequence = []
+        for one in references(slices):
             item = Dataset()
-            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = held.SOPClassUID, held.SOPInstanceUID
-            information.ReferencedSOPSequence = [item]
-            status, _ = association.send_n_action(information, 1, StorageCommitmentPushModel, INSTANCE)
-            assert status.Status == 0
-            if not stays:
-                association.release()
-            assert done.wait(15)
-            if stays:
-                association.release()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one["SOPClassUID"], one["SOPInstanceUID"]
+            asked.ReferencedSOPSequence.append(item)
+        status, _ = association.send_n_action(asked, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+        assert status.Status == 0
+        association.release()
+        assert done.wait(20)
     finally:
         server.shutdown()
-    assert [one.ReferencedSOPInstanceUID for one in heard[0].ReferencedSOPSequence] == [held.SOPInstanceUID]
-    assert heard[0].TransactionUID == "2.25.99"
-    assert "FailedSOPSequence" not in heard[0]
+    assert came[0].TransactionUID == "2.25.77"
+    assert {str(i.ReferencedSOPInstanceUID) for i in came[0].ReferencedSOPSequence} == {
+        one["SOPInstanceUID"] for one in references(slices)
+    }
+    assert "FailedSOPSequence" not in came[0]

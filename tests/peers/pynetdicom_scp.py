@@ -10,12 +10,14 @@ from typing import Any, Self
 
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -52,8 +54,11 @@ class PynetdicomScp:
     def __init__(self, folder: Path, modalities: Mapping[str, int], syntaxes: list[str]) -> None:
         self.folder, self.modalities, self.syntaxes = folder, dict(modalities), syntaxes
         self._lock = threading.Lock()
+        self.loses: set[str] = set()
+        """SOP Instance UIDs that it does not commit to."""
         ae = AE(self.aet)
         ae.add_supported_context(Verification)
+        ae.add_supported_context(StorageCommitmentPushModel)
         for model in MODELS:
             ae.add_supported_context(model, UNCOMPRESSED)
         for context in AllStoragePresentationContexts:
@@ -62,7 +67,7 @@ class PynetdicomScp:
             (LOOPBACK, 0), block=False,
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get),
-                (evt.EVT_C_MOVE, self._move),
+                (evt.EVT_C_MOVE, self._move), (evt.EVT_N_ACTION, self._commit),
             ],
         )  # fmt: skip
         self.port: int = self._server.server_address[1]
@@ -136,6 +141,35 @@ class PynetdicomScp:
                 yield 0xFE00, None
                 return
             yield 0xFF00, dcmread(path)
+
+    def _commit(self, event: evt.Event) -> tuple[int, None]:
+        """Take the request, and report on an association of its own."""
+        asked = event.action_information
+        held = {path.stem for path in self.files} - self.loses
+        result = Dataset()
+        result.TransactionUID = asked.TransactionUID
+        good = [item for item in asked.ReferencedSOPSequence if item.ReferencedSOPInstanceUID in held]
+        bad = [item for item in asked.ReferencedSOPSequence if item.ReferencedSOPInstanceUID not in held]
+        for item in bad:
+            item.FailureReason = 0x0112
+        if good:
+            result.ReferencedSOPSequence = good
+        if bad:
+            result.FailedSOPSequence = bad
+        who = event.assoc.requestor.ae_title
+        threading.Thread(target=self._report, args=(result, who, 2 if bad else 1), daemon=True).start()
+        return 0x0000, None
+
+    def _report(self, result: Dataset, who: str, event_type: int) -> None:
+        ae = AE(self.aet)
+        ae.add_requested_context(StorageCommitmentPushModel)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        association = ae.associate(LOOPBACK, self.modalities[who], ae_title=who, ext_neg=[role])
+        if association.is_established:
+            association.send_n_event_report(
+                result, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+            association.release()
 
     def __enter__(self) -> Self:
         return self

@@ -55,6 +55,13 @@ def test_a_response_answers_its_request() -> None:
     assert response.text("AffectedSOPClassUID") == "1.2.3"
 
 
+@pytest.mark.parametrize("uid", ["1.2.\xff", "1" * 65, "../x", ""])
+def test_what_is_no_uid_is_not_sent_back(uid: str) -> None:
+    asked = Command({"CommandField": 0x30, "MessageID": 7, "AffectedSOPClassUID": uid, "CommandDataSetType": 0x101})
+    answer = decode_command(encode_command(asked.response(0x0122)))
+    assert (answer.text("AffectedSOPClassUID"), answer.status) == ("", 0x0122)
+
+
 def test_unknown_elements_are_passed_over_and_the_group_length_is_not_trusted() -> None:
     octets = bytearray(ECHO) + bytes.fromhex("0000 1050 02000000 0102")
     octets[8] = 0xFF

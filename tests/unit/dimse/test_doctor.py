@@ -11,9 +11,11 @@ import pytest
 
 from dicomlab.dimse import doctor, pdu
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.secure import security_of
 from dicomlab.errors import UsageError
+from tests.peers.certificates import Certificates
 from tests.peers.processes import free_port
-from tests.unit.dimse.conftest import Pacs
+from tests.unit.dimse.conftest import Pacs, cohort
 from tests.unit.dimse.scripted import Script
 
 STEPS = ["DNS", "TCP", "association", "contexts", "C-ECHO", "C-FIND", "C-GET", "C-MOVE"]
@@ -194,6 +196,32 @@ def test_a_query_that_is_refused_says_what_to_ask(filled: Pacs, monkeypatch: pyt
         found = filled.node.doctor()
         assert results(found)["C-FIND"] == "failed"
         assert advice in found["C-FIND"].advice
+
+
+def test_tls_is_a_step_of_its_own(start: Callable[..., Pacs], certificates: Certificates) -> None:
+    ours, theirs = certificates.mutual(certificates.client), certificates.mutual(certificates.server)
+    pacs = start(*cohort(), security=security_of(theirs))
+    port = free_port()
+    pacs.known["LAB1"] = ("127.0.0.1", port)
+    address = f"PACS@127.0.0.1:{pacs.listener.port}"
+    found = Node(address, me=f"LAB1:{port}", tls=ours).doctor()
+    assert [step.name for step in found] == [*STEPS[:2], "TLS", *STEPS[2:]]
+    assert found["TLS"].result == "ok"
+    assert found["TLS"].found.startswith("TLSv1.")
+    assert {step.result for step in found if step.name != "C-MOVE"} == {"ok"}
+    assert "TLS           yes, bcp195" in found.letter
+    plain = Node(address, me="LAB1").doctor()
+    assert plain["association"].result == "failed"
+    assert "speaks TLS" in plain["association"].advice
+    stranger = Node(address, me="LAB1", tls=certificates.mutual(certificates.stranger)).doctor()
+    assert {stranger["TLS"].result, stranger["association"].result} & {"failed"}
+
+
+def test_tls_where_nobody_speaks_it(filled: Pacs, certificates: Certificates) -> None:
+    address = f"PACS@127.0.0.1:{filled.listener.port}"
+    found = Node(address, me="LAB1", tls=certificates.mutual(certificates.client)).doctor()
+    assert (found["TCP"].result, found["TLS"].result, found["association"].result) == ("ok", "failed", "skipped")
+    assert "does it speak TLS" in found["TLS"].advice
 
 
 def test_keys_that_cannot_be_are_said_at_once() -> None:

@@ -9,10 +9,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.filereader import read_dataset
 
-from dicomlab.dimse.storage import batches, is_uid, recode
+from dicomlab.dimse.negotiation import Proposal, peer_of
+from dicomlab.dimse.storage import batches, is_uid, recode, send_instance
 from dicomlab.errors import ServiceError
 from dicomlab.part10.files import read_file_meta
-from tests.unit.dimse.holdings import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEG, instance, write
+from tests.unit.dimse.holdings import BIG_ENDIAN, CT, EXPLICIT, IMPLICIT, JPEG, instance, write
+from tests.unit.dimse.scripted import Script, playing
 
 
 def test_each_pair_has_a_context_of_its_own() -> None:
@@ -36,6 +38,23 @@ def test_more_than_128_pairs_need_several_associations() -> None:
         assert {(p.abstract_syntax, p.transfer_syntaxes[0]) for p in proposals} >= set(part)
     assert len(dealt) == 4
     assert list(batches([], lambda one: one)) == []
+
+
+def test_an_originator_beyond_ascii_is_passed_on_as_far_as_it_can_be() -> None:
+    told: list[str] = []
+
+    def play(script: Script) -> None:
+        script.establish()
+        command, _ = script.message()
+        told.append(command.text("MoveOriginatorApplicationEntityTitle"))
+        script.say(command.response(0))
+        script.release()
+
+    with playing(play) as address:
+        peer = peer_of(address, "LAB1")
+        with peer.associate([Proposal(CT, (EXPLICIT,))]) as association:
+            status, _ = send_instance(association, association.contexts[1], "1.2.3", b"ab", originator=("L\ufffdB", 1))
+    assert (status, told) == (0, ["L?B"])
 
 
 @pytest.mark.parametrize("source", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
