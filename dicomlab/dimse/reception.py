@@ -7,6 +7,7 @@ PS3.4 §C.4.2 (C-MOVE), Annex B (Storage), Annex J (storage commitment).
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -21,13 +22,17 @@ from dicomlab.dimse.command import Value
 from dicomlab.dimse.listener import Caller, Listener
 from dicomlab.dimse.secure import PLAIN, Security
 from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, decline
-from dicomlab.dimse.storage import Taken, take_instance
+from dicomlab.dimse.storage import NOT_AUTHORISED, Taken, take_instance
 from dicomlab.dimse.transaction import Result
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.model.trace import Trace
 
+_log = logging.getLogger(__name__)
+
+_TOLD = 8
+"""Hosts that are told of, however many come."""
 _INVALID_ARGUMENT, _NO_SUCH_TRANSACTION = 0x0115, 0x0112
 
 OnResult = Callable[[Result], None]
@@ -88,6 +93,7 @@ class Reception:
     ) -> None:
         self._lock = threading.Lock()
         self._expected: list[Expected] = []
+        self._turned_away: set[str] = set()
         self.listener = Listener(
             self._run,
             self._offer,
@@ -118,7 +124,13 @@ class Reception:
     # --- for the listener ------------------------------------------------------------------------------------------
 
     def _admit(self, caller: Caller) -> bool:
-        return any(one.senders.admit(caller) for one in self._now())
+        if any(one.senders.admit(caller) for one in self._now()):
+            return True
+        if caller.host not in self._turned_away and len(self._turned_away) < _TOLD:
+            self._turned_away.add(caller.host)
+            text = "%s was turned away: nothing is expected from there; Node(..., senders=[%r]) lets it in"
+            _log.warning(text, caller, caller.host)
+        return False
 
     def _offer(self, uid: str) -> Collection[str]:
         if uid in tables.STORAGE or any(uid in one.classes for one in self._now()):
@@ -146,7 +158,7 @@ class Reception:
         mine = [one for one in self._now() if one.sink is not None and one.senders.admit(caller)]
         found = next((one for one in mine if uid in one.wanted), mine[0] if mine else None)
         if found is None or found.sink is None:
-            decline(association, message, _NO_SUCH_TRANSACTION, "nobody asked for this instance")
+            decline(association, message, NOT_AUTHORISED, "nobody asked for this instance")
             return True
         taken = take_instance(association, message, found.sink, caller.ae_title, found.wanted.__contains__)
         found.on_taken(taken)

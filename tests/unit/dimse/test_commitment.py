@@ -347,12 +347,14 @@ def test_asking_again_where_there_is_no_port_of_ours() -> None:
     assert again.refresh_with is not None
 
 
-def test_only_the_peer_may_report(start: Callable[..., Pacs]) -> None:
+def test_only_the_peer_may_report(caplog: pytest.LogCaptureFixture) -> None:
 
     port = free_port()
     what = Expected(Senders("PACS", "127.0.0.1"), transactions=("1.2",))
     with Lease(what, "LAB1", "127.0.0.1", port), pytest.raises(Refused, match="not recognized"):
         peer_of(f"LAB1@127.0.0.1:{port}", "MALLORY").associate([Proposal(tables.COMMITMENT, tables.UNCOMPRESSED)])
+    assert "MALLORY at 127.0.0.1 was turned away" in caplog.text
+    assert "senders=['127.0.0.1']" in caplog.text
     what = Expected(Senders("PACS", "127.0.0.9", ("127.0.0.0/8",)))
     with Lease(what, "LAB1", "127.0.0.1", port):
         peer_of(f"LAB1@127.0.0.1:{port}", "CLUSTER").associate(

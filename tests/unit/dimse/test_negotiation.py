@@ -6,11 +6,13 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.pdu_primitives import UserIdentityNegotiation
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
 
 import dicomlab
@@ -124,6 +126,20 @@ def test_the_time_zone_goes_along_where_it_is_granted() -> None:
     assert heard[0][at + 8 : at + 9] in b"+-"
 
 
+def test_pynetdicom_asks_and_reads_what_is_granted(filled: Pacs) -> None:
+    asked = SOPClassExtendedNegotiation()
+    asked.sop_class_uid, asked.service_class_application_information = FIND, b"\1\1\1"
+    ae = AE("LAB1")
+    ae.add_requested_context(FIND)
+    association = ae.associate("127.0.0.1", filled.listener.port, ae_title="PACS", ext_neg=[asked])
+    assert association.acceptor.sop_class_extended == {FIND: b"\1\0\0"}
+    query = Dataset()
+    query.QueryRetrieveLevel, query.SOPInstanceUID, query.PatientID = "IMAGE", "", "P2"
+    answers = [status.Status for status, _ in association.send_c_find(query, FIND)]
+    association.release()
+    assert answers == [0xFF00] * 6 + [0]
+
+
 # --- SOP Classes that few know ---------------------------------------------------------------------------------------
 
 
@@ -231,6 +247,28 @@ def test_no_user_without_tls_unless_forced(filled: Pacs) -> None:
         Node(str(filled.node.address), user=("name", "s3cret"))
     forced = Node(str(filled.node.address), user=("name", "s3cret"), force_plaintext_user=True)
     assert forced.verify()
+
+
+def test_a_profile_has_tls_and_says_where_the_user_is(
+    guarded: tuple[Pacs, list[Identity | None]],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pacs, seen = guarded
+    (cert, key), ca = certificates.client, certificates.ca
+    (tmp_path / "dicomlab.toml").write_text(
+        f'[node.pacs]\naddress = "{pacs.node.address}"\nme = "LAB1"\ntls = "bcp195-modified"\ncert = "{cert}"\n'
+        f'key = "{key}"\nca = "{ca}"\nuser_env = "PACS_USER"\npassword_env = "PACS_PASSWORD"\n'
+    )
+    monkeypatch.setenv("DICOMLAB_PROFILES", str(tmp_path / "dicomlab.toml"))
+    monkeypatch.setenv("PACS_USER", "name")
+    monkeypatch.setenv("PACS_PASSWORD", "s3cret")
+    node = Node("pacs")
+    assert node.verify()
+    assert seen == [Identity(2, b"name", b"s3cret")]
+    assert "bcp195-modified" in repr(node)
+    assert "s3cret" not in repr(node)
 
 
 def test_whoever_knows_the_users_and_fails_lets_nobody_in(start: Callable[..., Pacs]) -> None:
