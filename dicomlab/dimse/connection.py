@@ -101,6 +101,11 @@ class Connection:
         return host
 
     @property
+    def encryption(self) -> str:
+        """The version of TLS and the cipher suite; ``""`` in plaintext."""
+        return self._socket.version if isinstance(self._socket, SecureSocket) else ""
+
+    @property
     def peer_host(self) -> str:
         """The address of the peer."""
         host: str = self._socket.getpeername()[0]

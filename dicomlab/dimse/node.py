@@ -165,6 +165,8 @@ class Node(SearchPath, StorePath, Summarised):
                 user = association.peer
                 facts.append(("implementation", user.implementation_version_name or "not named"))
                 facts.append(("implementation UID", user.implementation_class_uid))
+                if association.encryption:
+                    facts.append(("TLS", association.encryption))
                 facts.append(("max PDU", str(user.max_pdu) if user.max_pdu else "no limit"))
                 offered = [name for name, uid in _SERVICES.items() if association.context_for(uid) is not None]
                 facts.append(("offers", ", ".join(offered)))

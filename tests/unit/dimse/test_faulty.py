@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dicomlab
 from dicomlab import Archive, Node
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse.command import Command
@@ -152,8 +153,9 @@ def test_out_of_resources(archive: Archive, tmp_path: Path) -> None:
 
 
 def test_slow_is_slow_and_arrives(archive: Archive) -> None:
-    with archive.faults.slow(40_000):
+    with archive.faults.slow(40_000), dicomlab.trace() as wire:
         assert len(archive.node.find("study", progress=False)) == 3
+    assert wire.counts()["C-FIND-RSP"] == 4
 
 
 def test_without_a_fault_it_is_any_association(archive: Archive) -> None:
