@@ -181,6 +181,7 @@ class Peer:
                 raise self._rejected(answer)
             association.peer, association.proposed, association.answered = answer.user, contexts, answer.contexts
             association.contexts = accepted(contexts, answer.contexts, answer.user.roles)
+            self._note_refusals(association, request.user)
             if none_is_refused and not association.contexts:
                 association.release()
                 raise Refused(_none_accepted(contexts, answer.contexts), endpoint=str(self.address))
@@ -210,6 +211,15 @@ class Peer:
                 )
                 error.add_note(secure if self.security else plain)
             raise
+
+    @staticmethod
+    def _note_refusals(association: Association, asked: UserInformation) -> None:
+        """Say in the trace which options were asked for and not granted."""
+        for uid, information in asked.extended:
+            if verb := tables.VERB_OF.get(uid):
+                missing = decode_options(information, verb) - granted(association, uid)
+                if missing:
+                    association.channel.note(f"not granted for C-{verb}: {', '.join(sorted(missing))} (PS3.4 §C.5)")
 
     def _extended(self, proposals: Iterable[Proposal]) -> tuple[Extended, ...]:
         found = {one.abstract_syntax: tables.VERB_OF.get(one.abstract_syntax) for one in proposals}

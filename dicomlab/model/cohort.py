@@ -406,6 +406,8 @@ class Cohort(Summarised):
         facts = [("source", str(self.source) if self.source is not None else "none")]
         if self.query is not None:
             facts.append(("query", str(self.query)))
+        if self.granted:
+            facts.append(("granted", ", ".join(sorted(self.granted))))
         return Summary(
             f"Cohort of {len(self)} {noun}",
             tuple(facts),

@@ -39,6 +39,7 @@ def test_what_is_granted_is_told_and_used(filled: Pacs) -> None:
     with dicomlab.trace() as wire:
         found = filled.node.find("instance", relational=True, fuzzy=True, PatientID="P2", progress=False)
     assert found.granted == {"relational"}
+    assert "granted  relational" in repr(found)
     assert len(found) == 6
     assert wire.counts()["C-FIND-RQ"] == 1  # all at once, where a baseline peer is asked level by level
     with dicomlab.trace() as wire:
@@ -103,9 +104,10 @@ def test_what_a_peer_does_not_grant_is_not_used() -> None:
         script.say(command.response(0))
         script.release()
 
-    with playing(play) as address:
+    with playing(play) as address, dicomlab.trace() as wire:
         found = Node(address).find("study", relational=True, timezone=True, progress=False)
     assert found.granted == frozenset()
+    assert "not granted for C-FIND: relational, timezone" in str(wire)
 
 
 def test_the_time_zone_goes_along_where_it_is_granted() -> None:

@@ -197,3 +197,9 @@ def test_an_answer_to_an_identity_is_no_secret_kept_either() -> None:
     assert "s3cret" not in repr(user)
     data = pdu.data_header(1, 2, 4) + b"data"
     assert pdu.without_secrets(data) is data
+
+
+@given(st.binary(max_size=300))
+def test_whatever_comes_can_be_kept(octets: bytes) -> None:
+    for start in (b"", b"\1" + bytes(73) + b"\x50\0"):
+        assert len(pdu.without_secrets(start + octets)) == len(start + octets)
