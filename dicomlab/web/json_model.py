@@ -215,7 +215,7 @@ def json_value(one: Any, vr: str) -> Any:
 
 
 def _exact(one: Any, vr: str) -> Any:
-    value = _json_value(one, vr)
+    value = json_value(one, vr)
     return str(one) if vr in ("IS", "DS") and value is not None and str(value) != str(one) else value
 
 
