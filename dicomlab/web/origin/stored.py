@@ -90,8 +90,8 @@ def metadata(held: Held, link: Link) -> dict[str, Any]:
 
     if held.transfer_syntax_uid not in NOT_THIS_WAY:
         try:
-            with _mapped(held.path) as octets:
-                return octets_to_json(octets[held.meta_length :], held.transfer_syntax_uid, uri)
+            with _mapped(held.path) as octets, octets[held.meta_length :] as dataset:
+                return octets_to_json(dataset, held.transfer_syntax_uid, uri)
         except RemoteProtocolError:
             pass  # odd enough to be read as a whole
     return to_json(_read(held), uri)
