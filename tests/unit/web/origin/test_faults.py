@@ -100,6 +100,9 @@ def test_no_closing_delimiter(door: Door, tmp_path: Path) -> None:
 
 def test_truncated_instances(door: Door, tmp_path: Path) -> None:
     with door.faults.truncate(30, door="web"):
+        report = door.web.find("study").retrieve(tmp_path, progress=False)
+        assert report.count("failed") == COUNT
+        assert "missing" in report.failures[0].status
         cut = door.get(
             "/studies/1.2.3.1/series/1.2.3.1.1/instances/1.2.3.1.1.1", Accept="application/dicom; transfer-syntax=*"
         )
