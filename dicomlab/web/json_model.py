@@ -93,7 +93,7 @@ def row_to_json(columns: Sequence[Column], row: Mapping[str, Sequence[object]]) 
 
 
 def _attribute(vr: str, raws: Sequence[object]) -> dict[str, Any]:
-    values = [_json_value(one, vr) for one in raws]
+    values = [json_value(one, vr) for one in raws]
     if vr in _NUMBERS:  # a number that is none, or that JSON has no way to write, makes the attribute empty
         ok = all(isinstance(one, int | float) and math.isfinite(one) for one in values)
         values = values if ok else []
@@ -165,7 +165,7 @@ def _element(
         if bulk_uri:
             return {"BulkDataURI": bulk_uri(way)}
         values = [v if math.isfinite(v) else None for v in values]
-    shown = [_json_value(one, vr) for one in values]
+    shown = [json_value(one, vr) for one in values]
     return {"Value": shown} if shown and any(one is not None for one in shown) else {}
 
 
@@ -193,7 +193,13 @@ def _converted(value: Any) -> list[Any]:
     return [None if one is None or one == "" else one if isinstance(one, int | float) else str(one) for one in value]
 
 
-def _json_value(one: Any, vr: str) -> Any:
+def json_value(one: Any, vr: str) -> Any:
+    """Write one value as the JSON Model has it; None for an empty one.
+
+    Source
+    ------
+    PS3.18 Table F.2.3-1.
+    """
     if one is None or one == "":
         return None
     if vr == "PN":
@@ -209,7 +215,7 @@ def _json_value(one: Any, vr: str) -> Any:
 
 
 def _exact(one: Any, vr: str) -> Any:
-    value = _json_value(one, vr)
+    value = json_value(one, vr)
     return str(one) if vr in ("IS", "DS") and value is not None and str(value) != str(one) else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
@@ -34,7 +35,7 @@ MAX_METADATA = 64 << 20
 """Octets of one part of metadata."""
 DICOM_XML = "application/dicom+xml"
 METADATA_TYPES = frozenset({DICOM_JSON, DICOM_XML})
-_IN_MEMORY = 16 << 20
+_IN_MEMORY = 4 << 20
 _PART_TYPES = frozenset({DICOM, "", "*/*", "application/octet-stream"})
 
 
@@ -141,7 +142,7 @@ class Receiver:
                 self._judge(spool.read())
             else:
                 with mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as octets:
-                    self._judge(octets)
+                    self._judge(octets, spool)
 
     def _assemble(self) -> None:
         """Put together and store what came as metadata and bulk values."""
@@ -159,7 +160,8 @@ class Receiver:
                     continue
                 self._judge(octets)
 
-    def _judge(self, octets: bytes | memoryview) -> None:
+    def _judge(self, octets: bytes | memoryview, file: IO[bytes] | None = None) -> None:
+        """Judge and store one instance; one that lies in a file is looked into by `octets`, and copied by reading."""
         try:
             meta = decode_file_meta(octets, final=True)
         except RemoteProtocolError:
@@ -168,11 +170,16 @@ class Receiver:
         file_meta = bytes(octets[: meta.length])
         arrival = Arrival(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, file_meta, "web")
         with memoryview(octets) as view, view[meta.length :] as data:
-            failure = self._store(data, arrival)
+            if file is None:
+                chunks: Iterator[Octets] = (data[at : at + CHUNK_OCTETS] for at in range(0, len(data), CHUNK_OCTETS))
+            else:
+                file.seek(meta.length)
+                chunks = iter(partial(file.read, CHUNK_OCTETS), b"")
+            failure = self._store(data, arrival, chunks)
         if failure:
             self.failed.append(Failure(failure, meta.sop_instance_uid, meta.sop_class_uid))
 
-    def _store(self, data: memoryview, arrival: Arrival) -> int:
+    def _store(self, data: memoryview, arrival: Arrival, chunks: Iterator[Octets]) -> int:
         """Store one instance; the reason why not, or 0."""
         syntax = arrival.transfer_syntax_uid
         if syntax in NOT_ALLOWED:
@@ -190,8 +197,8 @@ class Receiver:
         try:
             writer = self._sink.begin(arrival)
             try:
-                for at in range(0, len(data), CHUNK_OCTETS):
-                    writer.write(data[at : at + CHUNK_OCTETS])
+                for chunk in chunks:
+                    writer.write(chunk)
             except BaseException:
                 writer.abandon()
                 raise

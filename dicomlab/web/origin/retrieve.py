@@ -39,6 +39,7 @@ from dicomlab.web.xml_model import to_xml
 
 DICOM_XML = "application/dicom+xml"
 _PIXEL_DATA = 0x7FE00010
+_BATCH_OCTETS = 1 << 16
 _METADATA_OFFERS = (DICOM_JSON, "application/json", multipart_of(DICOM_XML))
 
 
@@ -204,6 +205,10 @@ def _wants_bulk(accept: Accept) -> bool:
 
 def _json_array(held: Sequence[Held], address: Address) -> Iterator[bytes]:
     encode: Any = msgspec.json.encode
+    waiting = bytearray(b"[")
     for at, one in enumerate(held):
-        yield (b"," if at else b"[") + encode(metadata(one, address.link))
-    yield b"]"
+        waiting += (b"," if at else b"") + encode(metadata(one, address.link))
+        if len(waiting) >= _BATCH_OCTETS:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting) + b"]"

@@ -21,6 +21,7 @@ from dicomlab.model.protocols import Held
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.web.datasets import UNCOMPRESSED, to_explicit_le
 from dicomlab.web.json_model import BULK_THRESHOLD, to_json
+from dicomlab.web.json_octets import NOT_THIS_WAY, octets_to_json
 from dicomlab.web.media_types import DICOM, OCTETS, MediaType
 from dicomlab.web.origin.answer import Piece, file_piece, made_piece, octets_piece
 from dicomlab.web.origin.negotiation import Accept
@@ -72,8 +73,8 @@ def rewritten(path: Path) -> bytes:
     RemoteProtocolError
         It is broken, or its pixels can't be decoded here.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return to_explicit_le(mapped[:])
+    with _mapped(path) as octets:
+        return to_explicit_le(bytes(octets))
 
 
 def metadata(held: Held, link: Link) -> dict[str, Any]:
@@ -87,7 +88,23 @@ def metadata(held: Held, link: Link) -> dict[str, Any]:
     def uri(way: tuple[int, ...]) -> str:
         return link(resource_of(held, "bulkdata", element=way).path)
 
+    if held.transfer_syntax_uid not in NOT_THIS_WAY:
+        try:
+            with _mapped(held.path) as octets, octets[held.meta_length :] as dataset:
+                return octets_to_json(dataset, held.transfer_syntax_uid, uri)
+        except RemoteProtocolError:
+            pass  # odd enough to be read as a whole
     return to_json(_read(held), uri)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as octets,
+    ):
+        yield octets
 
 
 def _read(held: Held) -> Dataset:

@@ -14,11 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dicomlab.errors import RemoteProtocolError
+from dicomlab.web.rendering import ANNOTATIONS, FUNCTIONS, PROFILES
 
 Function = Literal["linear", "linear-exact", "sigmoid"]
-PROFILES = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
-ANNOTATIONS = ("patient", "technique")
-
 _SECTION = "PS3.18 §8.3.5"
 _DECIMAL = re.compile(r"[+-]?(\d{1,12}\.?\d{0,12}|\.\d{1,12})([eE][+-]?\d{1,2})?")
 
@@ -190,7 +188,7 @@ def _viewport(found: Rendering, text: str, *, thumbnail: bool) -> Rendering:
 def _window(text: str) -> Window:
     members = text.split(",")
     function = members[2].strip().lower() if len(members) == 3 else "linear" if len(members) == 2 else ""
-    if function not in ("linear", "linear-exact", "sigmoid"):
+    if function not in FUNCTIONS:
         raise _bad("window", text, "center,width,linear or linear-exact or sigmoid")
     center, width = (_number("window", one) for one in members[:2])
     if (width < 1 and function == "linear") or width <= 0:

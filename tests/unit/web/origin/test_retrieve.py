@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shutil import copy
 from typing import Any
 from urllib.parse import urljoin
 
@@ -12,8 +13,8 @@ from pydicom.data import get_testdata_file
 
 from dicomlab.web.origin import Setting
 from dicomlab.web.xml_model import from_xml
-from tests.unit.dimse.holdings import JPEG, FolderHoldings
-from tests.unit.web.origin.conftest import BASE, Local, parts_of
+from tests.unit.dimse.holdings import CT, JPEG, FolderHoldings
+from tests.unit.web.origin.conftest import BASE, Local, parts_of, path_of
 
 SERIES = "/studies/1.2.3.1/series/1.2.3.1.1"
 ONE = SERIES + "/instances/1.2.3.1.1.1"
@@ -85,6 +86,20 @@ def test_metadata_in_xml_says_what_json_says(local: Local) -> None:
     found = parts_of(local.get(SERIES + "/metadata", XML))
     assert [headers["content-type"] for headers, _ in found] == ["application/dicom+xml"] * 9
     assert [from_xml(body) for _, body in found] == local.get(SERIES + "/metadata").json()
+
+
+@pytest.mark.parametrize("name", ["rtdose_rle_1frame.dcm", "UN_sequence.dcm", "JPEG2000.dcm"])
+def test_metadata_of_what_must_be_read_as_a_whole(local: Local, holdings: FolderHoldings, name: str) -> None:
+    copy(str(get_testdata_file(name)), holdings.folder / "odd.dcm")
+    dataset = dcmread(holdings.folder / "odd.dcm", force=True)
+    uids = {"StudyInstanceUID": "1.9", "SeriesInstanceUID": "1.9.1", "SOPInstanceUID": "1.9.1.1", "SOPClassUID": CT}
+    for keyword, uid in uids.items():
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, uid)
+    dataset.save_as(holdings.folder / "odd.dcm", enforce_file_format=True)
+    (said,) = local.get(f"{path_of(dataset)}/metadata").json()
+    assert said["00080018"]["Value"] == [dataset.SOPInstanceUID]
+    assert len(said) >= len(dataset) - 1
 
 
 def test_matches_in_xml_say_what_json_says(local: Local) -> None:
