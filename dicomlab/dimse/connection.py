@@ -126,6 +126,8 @@ class Connection:
 
         One that may not come in this state is answered with A-ABORT and raised.
         """
+        if self.state is State.IDLE:  # ended by us; what had come by then is nobody's any more
+            raise self.interrupted("the association has ended")
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         self._fill(pdu.HEADER_OCTETS, timeout_s)
         try:

@@ -95,7 +95,7 @@ class _Sending:
             else:
                 left[id(item)] = item
         try:
-            for proposals, dealt in batches(left.values(), _pair):
+            for proposals, dealt in batches(list(left.values()), _pair):
                 if self._control.cancelled:
                     break
                 with self._peer.associate(proposals, none_is_refused=False) as association:

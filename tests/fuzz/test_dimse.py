@@ -31,7 +31,7 @@ VECTORS = Path(__file__).parents[1] / "vectors" / "ul"
 LOOPBACK = "127.0.0.1"
 GROWTH_OCTETS = 4 << 20
 """What decoding may hold at a time, for mutations of a few hundred octets each."""
-QUICK, FULL = 3_000, 100_000
+QUICK, FULL = 2_000, 100_000
 counts = pytest.mark.parametrize(
     "count", [QUICK, pytest.param(FULL, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,15 @@ from dicomlab.dimse.command import Command, decode_command, encode_command
 from dicomlab.dimse.connection import MAX_PDU
 from dicomlab.dimse.identifier import encode_tree, tree_of
 from dicomlab.dimse.items import UserInformation
+from dicomlab.dimse.negotiation import Proposal, peer_of
 from dicomlab.dimse.node import Node
-from dicomlab.errors import LocalProtocolError, RemoteProtocolError
+from dicomlab.errors import Interrupted, LocalProtocolError, RemoteProtocolError
 from dicomlab.part10.files import read_file_meta
 from tests.unit.dimse.conftest import Pacs
 from tests.unit.dimse.holdings import CT, EXPLICIT, instance, write
 from tests.unit.dimse.scripted import Script, playing
 
+ECHO_REPLY = Command.of("C-ECHO-RSP", MessageIDBeingRespondedTo=1, Status=0)
 MAXIMA = (4_096, 16_384, 131_072, 0)
 SEED = 20261124
 
@@ -348,6 +351,27 @@ def test_a_message_on_a_context_that_was_not_accepted_is_aborted(start: Callable
     with associated_until_abort(start()) as script:
         script.send(as_pdus(cut(pdu.COMMAND, store_request("1.2.3"), []), context=9))
         assert script.read() == pdu.Abort(2, 6)
+
+
+def test_what_had_come_when_we_ended_it_is_read_by_nobody() -> None:
+    """An answer that can't be read ends the association; whatever else lies in the buffer is no answer any more."""
+    ended = threading.Event()
+
+    def play(script: Script) -> None:
+        script.establish()
+        script.message()
+        reply = pdu.encode(pdu.DataTransfer((pdu.PDV(1, 3, encode_command(ECHO_REPLY)),)))
+        script.send(reply + b"\x2a" * 100)
+        ended.wait(10)
+
+    with playing(play) as address:
+        with peer_of(address, "LAB1").associate([Proposal(tables.VERIFICATION, (EXPLICIT,))]) as association:
+            number = association.request(association.contexts[1], "C-ECHO-RQ")
+            assert association.answer("C-ECHO-RSP", number).command.status == 0
+            association.close()
+            with pytest.raises(Interrupted, match="has ended"):
+                association.receive()
+        ended.set()
 
 
 def test_a_command_set_that_is_too_long_for_us_is_not_sent(filled: Pacs) -> None:
