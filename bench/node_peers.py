@@ -27,7 +27,7 @@ FIND_KEYS = ("RetrieveAETitle", "InstanceAvailability")
 """With the 14 standard columns of a study, 16 keys."""
 
 
-# --- data --------------------------------------------------------------------------------------------------------------
+# --- data ------------------------------------------------------------------------------------------------------------
 
 
 def header(study: int, series: int, number: int) -> Dataset:
@@ -81,7 +81,7 @@ def write_multi_frame(folder: Path, study: int, octets: int) -> None:
     write(folder / "multi-frame.dcm", one)
 
 
-# --- servers -----------------------------------------------------------------------------------------------------------
+# --- servers ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -141,7 +141,6 @@ def receive(folder: str) -> None:
 def archive(folder: str) -> None:
     """Our archive."""
     from dicomlab import Archive
-
     from tests.peers.processes import free_port
 
     with Archive(folder, f"{AE_TITLE}@127.0.0.1:{free_port()}") as one:

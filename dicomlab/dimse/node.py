@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, overload
 
 from dicomlab.dimse import tables
@@ -22,7 +23,7 @@ from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.sending import send
 from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
-from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.path import Match, SearchPath, StorePath, Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
@@ -215,14 +216,14 @@ class Node(SearchPath, StorePath, Summarised):
         Query.of("study", keys)
         return examine(self, self._peer, keys)
 
-    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Match]:
         roots: Sequence[Literal["patient", "study"]] = ("patient", "study") if query.level == "patient" else ("study",)
         proposals = [Proposal(tables.MODELS[root, "FIND"], tables.UNCOMPRESSED) for root in roots]
         asked = {name for name, wanted in query.options if wanted}
         refused = {name for name, wanted in query.options if not wanted}
         peer = replace(self._peer, options=(self._peer.options | asked) - refused)
         with peer.associate(proposals) as association:
-            search = Search(association, query, control)
+            search = Search(association, query, control, verdict, partial(peer.associate, proposals))
             verdict.granted = search.granted
             yield from search.rows()
 

@@ -23,7 +23,7 @@ from dicomlab.dimse.search import Search
 from dicomlab.dimse.storage import Taken, take_instance
 from dicomlab.errors import CommunicationError, Interrupted, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
-from dicomlab.model.columns import Level, column
+from dicomlab.model.columns import Cells, Level, column
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
@@ -235,5 +235,6 @@ class _Retrieval:
             rows = list(Search(self.association, query, self.control).rows())
         except ServiceError:
             return None
-        counts = [str(value).strip() for row in rows for value in row.get("NumberOfSeriesRelatedInstances", ())]
-        return int(counts[0]) if len(counts) == 1 and counts[0].isdecimal() and len(counts[0]) < 10 else None
+        at = query.columns.index(column("NumberOfSeriesRelatedInstances"))
+        counts = [row.cells[at] for row in rows if isinstance(row, Cells)]
+        return counts[0] if len(counts) == 1 and isinstance(counts[0], int) else None
