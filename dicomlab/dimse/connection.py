@@ -136,9 +136,7 @@ class Connection:
             self._fill(size, timeout_s)
         octets = self._buffer[self._start : self._start + size]
         self._start += size
-        if (
-            kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None
-        ):  # DT-2: the state stays
+        if kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None:  # it stays (DT-2)
             self.channel.tap("received", octets)
             return octets
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls

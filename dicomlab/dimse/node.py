@@ -259,18 +259,23 @@ class Node(SearchPath, StorePath, Summarised):
 
     @overload
     def store(
-        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
+        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
         background: Literal[False] = ...,
     ) -> Report: ...  # fmt: skip
     @overload
     def store(
-        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
+        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
         background: Literal[True],
     ) -> Operation[Report]: ...  # fmt: skip
     def store(
         self,
         what: Any,
         *,
+        associations: int = 1,
+        decompress: bool = False,
+        retries: int = 3,
         commit: bool = False,
         commit_timeout_s: float = 10.0,
         progress: bool | OnProgress = True,
@@ -282,6 +287,14 @@ class Node(SearchPath, StorePath, Summarised):
         ----------
         what, progress, background
             As for every path: :meth:`dicomlab.model.path.StorePath.store`.
+        associations : int
+            How many at once, 1 to 16.
+        decompress : bool
+            Send compressed pixel data uncompressed where the peer takes nothing else. Nothing but the pixel data (and
+            what describes its encoding) changes.
+        retries : int
+            How often to go on after what may pass by itself: a connection that breaks, a peer that is busy or out of
+            resources.
         commit : bool
             Ask the peer, once all is sent, to take responsibility for the safe keeping of each instance. What it
             reports decides: an instance that it does not commit to has failed, one that it has not reported yet is
@@ -308,14 +321,11 @@ class Node(SearchPath, StorePath, Summarised):
             raise UsageError(f"commit_timeout_s is a number of seconds above 0, not {commit_timeout_s!r}")
 
         def run(control: Control) -> Report:
-            report = self._store(what, control)
+            report = send(self._peer, what, control, associations=associations, decompress=decompress, retries=retries)
             return Commitment(self._peer, commit_timeout_s).of(report, control) if commit else report
 
         work = Work("store", "instances", run, progress=progress)
         return work.carry_out(background=background)
-
-    def _store(self, what: Any, control: Control) -> Report:
-        return send(self._peer, what, control)
 
     def negotiate(self, contexts: Contexts = None, *, scp: bool = False) -> Agreement:
         """Propose presentation contexts, show what came back for each, and release the association.

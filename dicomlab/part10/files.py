@@ -195,7 +195,9 @@ class Parcel:
     """One SOP Instance ready to be stored somewhere: a file as it lies, or octets in memory.
 
     ``name`` says where it came from, for messages and reports. ``padding`` counts octets of zero at the end of the
-    file that are no part of the data set; they are left behind.
+    file that are no part of the data set; they are left behind. ``looked_at`` counts the octets of the file when it
+    was found to be whole: one that has become shorter is not opened any more
+    (ServiceError, C000H).
     """
 
     meta: FileMeta
@@ -203,6 +205,7 @@ class Parcel:
     path: Path | None = None
     octets: bytes = b""
     padding: int = 0
+    looked_at: int = 0
 
     @property
     def size(self) -> int:
@@ -226,6 +229,8 @@ class Parcel:
             memoryview(mapped) as whole,
             whole[: len(whole) - self.padding] as view,
         ):
+            if len(whole) < self.looked_at:
+                raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
             yield view
 
     @contextmanager
@@ -345,7 +350,7 @@ def parcel_of_file(path: Path) -> Parcel | Unfit:
             whole = length_of_whole(octets, meta.transfer_syntax_uid)
             if not whole:
                 return Unfit(name, "nothing follows its File Meta Information: cut short")
-            return replace(parcel, padding=len(octets) - whole)
+            return replace(parcel, padding=len(octets) - whole, looked_at=meta.length + len(octets))
     except RemoteProtocolError as error:
         return Unfit(name, str(error))
     except OSError as error:

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from dicomlab.dimse.cells import CellReader
 from dicomlab.dimse.identifier import encode_tree, read_row
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.model.columns import Cells, TableBuilder, columns
+from dicomlab.model.columns import Cells, columns, read
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 NAMES = """PatientName PatientID StudyDate StudyTime StudyInstanceUID ModalitiesInStudy StudyDescription
 NumberOfStudyRelatedInstances Rows SliceThickness PatientComments FrameIncrementPointer AcquisitionDateTime
 SpecificCharacterSet RequestAttributesSequence.ScheduledProcedureStepID""".split()
 COLUMNS = columns(NAMES)
-TABLE = TableBuilder(COLUMNS)
 
 _characters = st.sampled_from([b"", b"ISO_IR 100", b"ISO_IR 192", b"\\ISO 2022 IR 87", b"GB18030", b"ISO_IR 999"])
 _plain = st.sampled_from(
@@ -37,6 +36,12 @@ def element(tag: int, value: bytes, syntax: str, vr: bytes) -> bytes:
     if syntax == IMPLICIT:
         return head + len(value).to_bytes(4, "little") + value
     return head + vr + len(value).to_bytes(2, "little") + value
+
+
+def typed(row: dict[str, list[object]]) -> Cells:
+    found = [read(column, row.get(column.name, ())) for column in COLUMNS]
+    wrong = [(place, *one) for place, (_, problems) in enumerate(found) for one in problems]
+    return Cells([cell for cell, _ in found], wrong)
 
 
 VRS = {one.tag: one.vr.encode() for one in COLUMNS}
@@ -69,7 +74,7 @@ def test_cells_are_what_the_general_way_makes_of_it(case: tuple[str, list[bytes]
     reader = CellReader(COLUMNS, syntax, COLUMNS, {})
     for _ in range(2):  # the second time from memory
         for octets in rows:
-            expected = TABLE.typed(read_row(octets, syntax, COLUMNS))
+            expected = typed(read_row(octets, syntax, COLUMNS))
             found = reader.read(octets)
             assert found.cells == expected.cells
             assert sorted(set(found.problems)) == sorted(set(expected.problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from dicomlab.dimse import pdu, tables
 from dicomlab.dimse import search as module
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.identifier import encode_query, encode_tree, keys_of
-from dicomlab.dimse.negotiation import Proposal
+from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import column
@@ -506,20 +507,18 @@ def test_much_to_be_looked_below_is_looked_at_over_a_few_associations(start: Cal
     assert (len(cut), cut.complete) == (3, False)
 
 
-def test_a_peer_that_takes_one_association_is_asked_over_one(start: Callable[..., Pacs]) -> None:
+def test_a_peer_that_takes_one_association_is_asked_over_one(
+    start: Callable[..., Pacs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pacs = start(*(instance(1, study=f"1.2.{n}", series=f"1.2.{n}.1") for n in range(1, 12)))
-    real = pacs.node._peer
+    real, asked = Peer.associate, itertools.count()
 
-    class Once:
-        asked = 0
+    def once(self: Peer, proposals: list[Proposal]) -> Association:
+        if next(asked):
+            raise Refused("local limit exceeded", endpoint="PACS")
+        return real(self, proposals)
 
-        def associate(self, proposals: list[Proposal]) -> Association:
-            self.asked += 1
-            if self.asked > 1:
-                raise Refused("local limit exceeded", endpoint="PACS")
-            return real.associate(proposals)
-
-    pacs.node._peer = Once()
+    monkeypatch.setattr(Peer, "associate", once)
     with trace() as wire:
         found = pacs.node.find("series", PatientID="P1")
     assert len(found) == 11
