@@ -304,7 +304,7 @@ def test_a_refused_further_association_leaves_the_work_to_the_others(
     start: Callable[..., Pacs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pacs = start()
-    write(tmp_path, *(instance(n) for n in range(1, 31)))
+    write(tmp_path / "here", *(instance(n) for n in range(1, 31)))
     real, asked = Peer.associate, itertools.count()
 
     def once(self: Peer, proposals: list[Proposal], **options: Any) -> Association:
@@ -313,11 +313,11 @@ def test_a_refused_further_association_leaves_the_work_to_the_others(
         return real(self, proposals, **options)
 
     monkeypatch.setattr(Peer, "associate", once)
-    report = pacs.node.store(tmp_path, progress=False, associations=3)
+    report = pacs.node.store(tmp_path / "here", progress=False, associations=3)
     assert report.count("done") == len(pacs.holdings.files()) == 30
     monkeypatch.setattr(Peer, "associate", lambda *_, **__: once(pacs.node._peer, []))
     with pytest.raises(Refused, match="no more of you") as caught:
-        pacs.node.store(tmp_path, progress=False, associations=3)
+        pacs.node.store(tmp_path / "here", progress=False, associations=3)
     assert caught.value.partial.count("failed") == 30
 
 
