@@ -68,6 +68,11 @@ def write_study(folder: Path, study: int, instances: int, side: int, series: int
     return f"{ROOT_UID}.{study}"
 
 
+def write_series(folder: Path, study: int, instances: int, side: int) -> str:
+    """Write a seeded CT series; give its Study Instance UID."""
+    return write_study(folder, study, instances, side, series=1)
+
+
 def write_multi_frame(folder: Path, study: int, octets: int) -> None:
     """Write one multi-frame Secondary Capture of about that many octets."""
     folder.mkdir()
@@ -111,7 +116,7 @@ def _ready(port: int) -> None:
 
 def receive(folder: str) -> None:
     """Our listener as it stands behind a C-MOVE, writing files."""
-    from dicomlab.dimse.services import receiving
+    from dicomlab.dimse.reception import receiving
     from dicomlab.model.protocols import Arrival
     from dicomlab.part10.files import FileWriter
 
