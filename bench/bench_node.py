@@ -140,7 +140,7 @@ def sending(bench: Bench) -> Iterator[Row]:
 def into_orthanc(bench: Bench) -> Iterator[Row]:
     """With four associations at once."""
     with Orthanc(bench.folder("orthanc-store")) as orthanc:
-        ours = node_store(bench.ct, orthanc.aet, orthanc.port)
+        ours = node_store(bench.ct, orthanc.aet, orthanc.port, associations=4)
         one = node_store(bench.ct, orthanc.aet, orthanc.port)
         others = [
             ("storescu", storescu(bench.ct, orthanc.aet, orthanc.port), bench.size.rounds, 1.7),
@@ -253,7 +253,7 @@ def getting(bench: Bench) -> Iterator[Row]:
             others = [
                 ("getscu", getscu(bench, peer.aet, peer.port), rounds, 1.1),
                 ("getscu +B", getscu(bench, peer.aet, peer.port, "+B"), rounds, None),
-                ("1 association", node_retrieve(bench, Node(peer.ae), method="get"), rounds, None),
+                ("1 association", node_retrieve(bench, Node(peer.ae), method="get", associations=1), rounds, None),
             ]
             yield from in_turns(f"C-GET CT from {name}", ("cohort.retrieve", ours), others, rounds, bench.empty)
         yield moving(bench, orthanc)

@@ -17,7 +17,7 @@ from dicomlab.dimse.doctor import Diagnosis, examine
 from dicomlab.dimse.extended import OPTIONS
 from dicomlab.dimse.identity import User, identity_of
 from dicomlab.dimse.negotiation import Proposal, peer_of
-from dicomlab.dimse.retrieve import Method, deliver
+from dicomlab.dimse.retrieve import Manner, Method, Model, deliver
 from dicomlab.dimse.search import Search
 from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.sending import send
@@ -227,24 +227,44 @@ class Node(SearchPath, StorePath, Summarised):
             verdict.granted = search.granted
             yield from search.rows()
 
-    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, method: Method = "auto") -> None:
+    def deliver(
+        self,
+        wanted: Sequence[Wanted],
+        sink: Sink,
+        control: Control,
+        /,
+        *,
+        method: Method = "auto",
+        model: Model = "study",
+        associations: int = 2,
+        retries: int = 3,
+    ) -> None:
         """Retrieve instances into `sink` as the peer sends them, undecoded.
 
         Parameters
         ----------
         wanted : sequence of Wanted
         sink : Sink
-            Where they arrive. With C-MOVE it is called from another thread, though from one at a time.
+            Where they arrive. It may be called from other threads, though from one at a time but for ``write``.
         control : Control
             Cancelling it sends a C-CANCEL; what has arrived stays.
         method : str
             ``"get"`` (on our own association), ``"move"`` (the peer associates with us, so it must know our AE title
-            and port) or ``"auto"``: C-GET where it is offered, else C-MOVE.
+            and port) or ``"auto"``: C-GET where it is offered, else C-MOVE. A C-MOVE of more than one instance moves
+            one first, as the proof that the way back is open.
+        model : str
+            ``"study"``: Study Root. ``"instance"``: Composite Instance Root, which needs no keys but SOP Instance
+            UIDs. ``"without bulk data"``: the same, and pixel data and the like stay there.
+        associations : int
+            How many at once for C-GET, 1 to 16, each with series of its own.
+        retries : int
+            How often to go on after what may pass by itself: a connection that breaks, a peer that is busy or out of
+            resources. What has arrived is not fetched again.
 
         Raises
         ------
         UsageError
-            No such method.
+            An option that can't be.
         Unreachable, Refused, Interrupted, RemoteProtocolError
             The conversation did not take place, or not to its end; so did the sink (Interrupted, Refused).
         ServiceError
@@ -253,9 +273,9 @@ class Node(SearchPath, StorePath, Summarised):
 
         Source
         ------
-        PS3.4 §C.4.2, §C.4.3.
+        PS3.4 §C.4.2, §C.4.3, Annex Y, Annex Z.
         """
-        deliver(self._peer, wanted, sink, control, method)
+        deliver(self._peer, wanted, sink, control, Manner(method, model, associations, retries))
 
     @overload
     def store(

@@ -37,19 +37,22 @@ class Patience:
             raise UsageError(f"retries is a number from 0 to 100, not {retries!r}")
         self._control, self._retries, self._note = control, retries, note
         self._failed = 0
-        self.got_on_once = False
+        self._reached = False
+
+    def reached(self) -> None:
+        """The peer was there once, so it may come back."""
+        self._reached = True
 
     def got_on(self) -> None:
         """Something succeeded: what fails next is counted anew."""
         self._failed = 0
-        self.got_on_once = True
 
     def again(self, why: DicomlabError | str) -> bool:
         """Wait, and say whether to try again: not if it would fail again, too often, or somebody has cancelled.
 
         Nobody there at the very first try is no peer that went away, so that is not waited for.
         """
-        if isinstance(why, DicomlabError) and not (why.transient and (self.got_on_once or isinstance(why, Refused))):
+        if isinstance(why, DicomlabError) and not (why.transient and (self._reached or isinstance(why, Refused))):
             return False
         if self._failed >= self._retries or self._control.cancelled:
             return False

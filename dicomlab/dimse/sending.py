@@ -18,7 +18,7 @@ from typing import Any
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
-from dicomlab.dimse.dissect import dissect, name_of
+from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.patience import TRANSIENT_STATUSES, Patience
 from dicomlab.dimse.pdu import Octets
@@ -159,11 +159,11 @@ class _Sending:
 
     def _work(self, proposals: Sequence[Proposal], queue: deque[Parcel], left: dict[int, Parcel]) -> None:
         """Send from the queue over one association after the other, as long as it makes sense."""
-        channel = trace.open_channel("DIMSE", self._peer.me.ae_title, self._peer.address.ae_title, dissect)
-        patience = Patience(self._control, self._retries, channel.note)
+        patience = Patience(self._control, self._retries, self._peer.note)
         while queue and not self._control.cancelled:
             try:
                 with self._peer.associate(proposals, none_is_refused=False) as association:
+                    patience.reached()
                     self._live.add(association)
                     try:
                         self._on(association, queue, left, patience)

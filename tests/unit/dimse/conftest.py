@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from dicomlab.dimse import patience
+from dicomlab.dimse import patience, retrieve
 from dicomlab.dimse.listener import Listener
 from dicomlab.dimse.node import Node
 from dicomlab.dimse.services import serve
@@ -43,6 +43,7 @@ class Pacs:
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried at once."""
     monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(retrieve, "LATE_S", 0.2)
 
 
 @pytest.fixture
