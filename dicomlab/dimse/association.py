@@ -7,6 +7,7 @@ PS3.7 §6 (messages), §9.3 (DIMSE-C); PS3.8 §7 (association services).
 
 from __future__ import annotations
 
+import mmap
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ CANCEL_GRACE_S = 3.0
 _MOST_IN_MEMORY = 256 << 20
 _GATHER = 60
 """Buffers in one system call."""
+_MAPPED_OCTETS = 4 << 20
+"""Octets of a mapped file that may be in memory because they were sent."""
 
 
 class Context(NamedTuple):
@@ -220,7 +223,8 @@ class Association(Connection):
             for part, kind in ((command, pdu.COMMAND), (data, 0)):
                 if part is None:
                     continue
-                at, size = 0, len(part)
+                at = kept = 0
+                size = len(part)
                 while at < size or at == 0:
                     end = min(at + room, size)
                     last = pdu.LAST if end == size else 0
@@ -229,6 +233,9 @@ class Association(Connection):
                     if len(batch) >= _GATHER:
                         self._transmit(*batch)
                         release_views(batch)
+                        if at - kept > _MAPPED_OCTETS:
+                            kept = at
+                            _let_go(part)
             self._transmit(*batch)
         finally:
             release_views(batch)
@@ -304,6 +311,13 @@ class Association(Connection):
         """Close the connection, whatever state it is in."""
         self.cancel_ended()
         super().close()
+
+
+def _let_go(octets: Octets) -> None:
+    """Have the pages of a mapped file counted as ours no more: what was sent is not needed again."""
+    mapped = octets.obj if isinstance(octets, memoryview) else None
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def accepted(
