@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from dicomlab.dimse import patience, retrieve
+from dicomlab.dimse import retrieve
 from dicomlab.dimse.listener import Listener
 from dicomlab.dimse.node import Node
 from dicomlab.dimse.services import serve
@@ -41,8 +41,7 @@ class Pacs:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tried again is tried at once."""
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.0)
+    """What is late is not waited for long."""
     monkeypatch.setattr(retrieve, "LATE_S", 0.2)
 
 
