@@ -326,14 +326,14 @@ def test_traffic_of_suboperations_counts_as_progress(start: Callable[..., Pacs],
             script.say(command.response(0))
             command, _ = script.message()
             for dataset in datasets[1:]:
-                threading.Event().wait(0.3)  # each less than the timeout, together more
+                threading.Event().wait(0.6)  # each less than the timeout, together more
                 send_instance(association, association.contexts[1], dataset.SOPInstanceUID, b"ab" * 9)
         script.say(command.response(0))
         script.release()
 
     assert ours.me.ae_title == pacs.listener.ae_title
     with playing(play) as address:
-        node = Node(address, me=f"LAB1:{port}", timeout_s=0.6)
+        node = Node(address, me=f"LAB1:{port}", timeout_s=1.5)
         node.deliver(wanted(datasets), sink, Control(), method="move")
     assert len(sink.arrived) == 4
 
