@@ -157,10 +157,10 @@ class Connection:
         if self._start == self._end:
             self._start = self._end = 0
         if self._start + wanted > len(self._buffer):
-            rest = bytes(self._buffer[self._start : self._end])
+            rest = self._buffer[self._start : self._end]
             if wanted > len(self._buffer):
                 self._buffer = memoryview(bytearray(wanted))
-            self._buffer[: len(rest)] = rest
+            self._buffer[: len(rest)] = rest  # they may overlap
             self._start, self._end = 0, len(rest)
         while self._end - self._start < wanted:
             self._end += self._read_some(self._buffer[self._end :], deadline, timeout_s)

@@ -88,8 +88,11 @@ class FileWriter:
         except LocalProtocolError as error:  # it is the sender who announced it
             raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
         with medium_errors(self._root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("xb")
+            try:
+                self._file = self._part.open("xb")
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part.open("xb")
         try:
             self._put(meta)
         except BaseException:
