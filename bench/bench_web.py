@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import requests
-from bench_node import write_series
 from dicomweb_client.api import DICOMwebClient
 from measure import Row, Size, main, side_by_side
+from node_peers import write_series
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MultiFrameGrayscaleWordSecondaryCaptureImageStorage

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the peers are those of the tests
@@ -27,6 +27,12 @@ class Size:
     rounds: int
     slices: int
     rows: int
+    only: str = ""
+    """The one job that is asked for; all of them where it is empty."""
+
+    def chosen(self, job: str) -> bool:
+        """Whether a job is to be run."""
+        return self.only in ("", job)
 
 
 SIZES = {
@@ -47,6 +53,8 @@ class Row:
     theirs_s: float
     rounds: int
     unit: str = "s"
+    must: float | None = None
+    """How many times as fast as theirs we have to be."""
 
     @property
     def ratio(self) -> float:
@@ -70,6 +78,33 @@ def side_by_side(
     return Row(what, ours[0], theirs[0], statistics.median(times["ours"]), statistics.median(times["theirs"]), rounds)
 
 
+Other = tuple[str, Timed, int, float | None]
+"""Whom we are compared with, at most how many rounds that is run (slow ones: once), and how fast we must be."""
+
+
+def in_turns(
+    what: str, ours: tuple[str, Timed], others: Sequence[Other], rounds: int, between: Timed = lambda: None
+) -> Iterator[Row]:
+    """Time us and several others in turns, who begins changing with each round; one row for each of them."""
+    names = [ours[0], *(name for name, *_ in others)]
+    works = [ours[1], *(work for _, work, *_ in others)]
+    most = [rounds, *(at_most for _, _, at_most, _ in others)]
+    times: list[list[float]] = [[] for _ in works]
+    for done in range(rounds):
+        for turn in range(len(works)):
+            at = (turn + done) % len(works)
+            if done >= most[at]:
+                continue
+            between()
+            began = time.perf_counter()
+            works[at]()
+            times[at].append(time.perf_counter() - began)
+    between()
+    mine, *theirs = (statistics.median(one) for one in times)
+    for (_, _, _, must), name, their_s, measured in zip(others, names[1:], theirs, times[1:], strict=True):
+        yield Row(what, names[0], name, mine, their_s, len(measured), must=must)
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that is gone afterwards; in memory where there is room, so that no disk is measured."""
@@ -81,11 +116,14 @@ def scratch() -> Iterator[Path]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows to be read."""
-    head = ("what", "ours", "", "theirs", "", "ours/theirs")
+    head = ("what", "ours", "", "theirs", "", "ours/theirs", "times as fast", "must")
     lines = [
-        (r.what, r.ours, f"{r.ours_s:.3f} {r.unit}", r.theirs, f"{r.theirs_s:.3f} {r.unit}", f"{r.ratio:.2f}")
+        (
+            r.what, r.ours, f"{r.ours_s:.3f} {r.unit}", r.theirs, f"{r.theirs_s:.3f} {r.unit}", f"{r.ratio:.2f}",
+            f"{1 / r.ratio:.2f}", "" if r.must is None else f"{r.must:g}",
+        )
         for r in rows
-    ]
+    ]  # fmt: skip
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *lines]
@@ -98,6 +136,7 @@ def main(bench: Callable[[Size, Path], Iterator[Row]], peers: Sequence[str], arg
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--quick", dest="size", action="store_const", const="quick", help="fewer and smaller rounds")
     how.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="only whether it runs")
+    parser.add_argument("--only", default="", help="one job by its name, where the bench has several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args(argv)
 
@@ -106,7 +145,7 @@ def main(bench: Callable[[Size, Path], Iterator[Row]], peers: Sequence[str], arg
     if absent := [peer for peer in peers if missing(peer)]:
         raise SystemExit(f"peers absent: {', '.join(absent)}")
     with scratch() as folder:
-        rows = list(bench(SIZES[arguments.size or "whole"], folder))
+        rows = list(bench(replace(SIZES[arguments.size or "whole"], only=arguments.only), folder))
     if arguments.json:
         print(json.dumps([asdict(row) | {"ratio": row.ratio} for row in rows]))
     else:

@@ -92,6 +92,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"skipped {times}: {reason}")
 
 
+# --------------------------------------------------------------------------------------------------------- patience
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_before_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried at once."""
+    monkeypatch.setattr("dicomlab.dimse.patience.FIRST_WAIT_S", 0.0)
+
+
 # --------------------------------------------------------------------------------------------------------- loopback
 
 

@@ -7,11 +7,11 @@ PS3.7 §6 (messages), §9.3 (DIMSE-C); PS3.8 §7 (association services).
 
 from __future__ import annotations
 
+import mmap
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import NamedTuple
 
 from dicomlab.dimse import pdu
@@ -26,10 +26,12 @@ from dicomlab.errors import CommunicationError, RemoteProtocolError
 from dicomlab.model.trace import Channel
 
 CANCEL_GRACE_S = 3.0
-"""How long a peer may take to end what was cancelled before it is aborted."""
+"""How long a peer may take to end what was cancelled before it is aborted: an instance on its way may be large."""
 _MOST_IN_MEMORY = 256 << 20
 _GATHER = 60
 """Buffers in one system call."""
+_MAPPED_OCTETS = 4 << 20
+"""Octets of a mapped file that may be in memory because they were sent."""
 
 
 class Context(NamedTuple):
@@ -66,11 +68,17 @@ class Association(Connection):
         self.proposed: tuple[pdu.ProposedContext, ...] = ()
         self.answered: tuple[pdu.AnsweredContext, ...] = ()
         self.peer = UserInformation()
-        self._values: Iterator[pdu.PDV] = iter(())
+        self._values = memoryview(b"")
+        self._at = 0
         self._unread: Context | None = None
         self._cancel: tuple[int, int] | None = None
         self._timer: threading.Timer | None = None
         self._message_id = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is more of the data set of the message just received."""
+        return self._unread is not None
 
     def next_message_id(self) -> int:
         """A Message ID that no unanswered request of this association has."""
@@ -101,22 +109,23 @@ class Association(Connection):
         RemoteProtocolError
             The peer broke the standard; it was told so by A-ABORT.
         """
-        for _ in self.fragments():
-            pass
+        while self.unread:
+            self._next_fragment()
         parts = bytearray()
         while True:
-            pdv = self._next_value(timeout_s)
-            if pdv is None:
+            value = self._next_value(timeout_s)
+            if value is None:
                 return None
-            context = self.contexts.get(pdv.context_id)
+            context_id, control, fragment = value
+            context = self.contexts.get(context_id)
             if context is None:
-                raise self.broken(f"a message on context {pdv.context_id}, which was not accepted", "PS3.8 §9.3.5.1")
-            if not pdv.control & pdu.COMMAND:
+                raise self.broken(f"a message on context {context_id}, which was not accepted", "PS3.8 §9.3.5.1")
+            if not control & pdu.COMMAND:
                 raise self.broken("a data set where a command set must come", "PS3.8 §E.2")
-            parts += pdv.fragment
-            if len(parts) > MAX_COMMAND:
+            if len(parts) + len(fragment) > MAX_COMMAND:
                 raise self.broken(f"a command set beyond {MAX_COMMAND} octets", "PS3.7 §6.3.1")
-            if pdv.control & pdu.LAST:
+            parts += fragment
+            if control & pdu.LAST:
                 break
         try:
             command = decode_command(parts)
@@ -128,21 +137,25 @@ class Association(Connection):
 
     def fragments(self) -> Iterator[Octets]:
         """Give the data set of the message just received as it comes; a fragment lives until the next one."""
-        while self._unread is not None:
-            pdv = self._next_value(None)
-            if pdv is None:
-                raise self.interrupted("released the association in the middle of a message")
-            if pdv.control & pdu.COMMAND or pdv.context_id != self._unread.id:
-                raise self.broken("a data set goes on as something else", "PS3.7 §6.3.1")
-            if pdv.control & pdu.LAST:
-                self._unread = None
-            yield pdv.fragment
+        while self.unread:
+            yield self._next_fragment()
+
+    def _next_fragment(self) -> memoryview:
+        value = self._next_value(None)
+        if value is None:
+            raise self.interrupted("released the association in the middle of a message")
+        context_id, control, fragment = value
+        if self._unread is None or control & pdu.COMMAND or context_id != self._unread.id:
+            raise self.broken("a data set goes on as something else", "PS3.7 §6.3.1")
+        if control & pdu.LAST:
+            self._unread = None
+        return fragment
 
     def data(self) -> bytes:
         """Read the whole data set of the message just received: an Identifier, at most 8 MiB."""
         parts = bytearray()
-        for fragment in self.fragments():
-            parts += fragment
+        while self.unread:
+            parts += self._next_fragment()
             if len(parts) > MAX_IDENTIFIER:
                 raise self.broken(f"an Identifier beyond {MAX_IDENTIFIER} octets", "PS3.4 §C.2.2")
         return bytes(parts)
@@ -150,25 +163,26 @@ class Association(Connection):
     def whole_data(self) -> bytes:
         """Read the whole data set of the message just received into memory, an instance of at most 256 MiB."""
         parts = bytearray()
-        for fragment in self.fragments():
-            parts += fragment
+        while self.unread:
+            parts += self._next_fragment()
             if len(parts) > _MOST_IN_MEMORY:
                 raise self.broken(f"a data set beyond {_MOST_IN_MEMORY} octets, which is too much here", "PS3.7 §9.3")
         return bytes(parts)
 
-    def _next_value(self, timeout_s: float | None) -> pdu.PDV | None:
-        """The next presentation data value; None once the peer has released."""
+    def _next_value(self, timeout_s: float | None) -> tuple[int, int, memoryview] | None:
+        """The next presentation data value: context ID, control header, fragment; None once the peer has released."""
         while True:
-            try:
-                value = next(self._values, None)
-            except RemoteProtocolError as error:
-                self.abort(provider_reason=6)
-                raise error
-            if value is not None:
-                return value
+            octets, at = self._values, self._at
+            if at < len(octets):
+                try:
+                    context_id, control, start, self._at = pdu.value_at(octets, at)
+                except RemoteProtocolError as error:
+                    self.abort(provider_reason=6)
+                    raise error
+                return context_id, control, octets[start : self._at]
             octets = self.read_pdu(timeout_s)
             if octets[0] == pdu.P_DATA_TF:
-                self._values = pdu.values(octets)
+                self._values, self._at = octets, pdu.HEADER_OCTETS
             elif octets[0] == pdu.RELEASE_RQ:
                 self.step(Event.RELEASE_RESPONSE)
                 self._transmit(pdu.encode(pdu.ReleaseReply()))
@@ -179,13 +193,7 @@ class Association(Connection):
 
     def readable(self, timeout_s: float, *others: int) -> bool:
         """Wait until something has arrived that nobody has read yet: see :meth:`Connection.readable`."""
-        try:
-            first = next(self._values, None)
-        except RemoteProtocolError:
-            self.abort(provider_reason=6)
-            raise
-        if first is not None:
-            self._values = chain((first,), self._values)
+        if self._at < len(self._values):
             return True
         return super().readable(timeout_s, *others)
 
@@ -215,7 +223,8 @@ class Association(Connection):
             for part, kind in ((command, pdu.COMMAND), (data, 0)):
                 if part is None:
                     continue
-                at, size = 0, len(part)
+                at = kept = 0
+                size = len(part)
                 while at < size or at == 0:
                     end = min(at + room, size)
                     last = pdu.LAST if end == size else 0
@@ -224,6 +233,9 @@ class Association(Connection):
                     if len(batch) >= _GATHER:
                         self._transmit(*batch)
                         release_views(batch)
+                        if at - kept > _MAPPED_OCTETS:
+                            kept = at
+                            _let_go(part)
             self._transmit(*batch)
         finally:
             release_views(batch)
@@ -261,7 +273,7 @@ class Association(Connection):
         self.send(context, Command.of(name, data=data is not None, **values), data)
         return number
 
-    def cancel(self, context: Context, message_id: int) -> None:
+    def cancel(self, context: Context, message_id: int, *, grace_s: float = CANCEL_GRACE_S) -> None:
         """Ask to end an operation, from any thread or a signal handler; abort if it does not end in time.
 
         Never waits: where a message is just being sent, its sender sends the C-CANCEL-RQ after it.
@@ -273,7 +285,7 @@ class Association(Connection):
         if self._timer is not None or self.state is not State.DATA_TRANSFER:
             return
         self._cancel = (context.id, message_id)
-        self._timer = threading.Timer(CANCEL_GRACE_S, self.shut)
+        self._timer = threading.Timer(grace_s, self.shut)
         self._timer.daemon = True
         self._timer.start()
         with suppress(CommunicationError):  # whoever reads will meet it
@@ -299,6 +311,13 @@ class Association(Connection):
         """Close the connection, whatever state it is in."""
         self.cancel_ended()
         super().close()
+
+
+def _let_go(octets: Octets) -> None:
+    """Have the pages of a mapped file counted as ours no more: what was sent is not needed again."""
+    mapped = octets.obj if isinstance(octets, memoryview) else None
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def accepted(

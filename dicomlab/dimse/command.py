@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from dicomlab.dimse.pdu import Octets
@@ -210,6 +211,12 @@ def decode_command(octets: Octets) -> Command:
     """
     if len(octets) > MAX_COMMAND:
         raise RemoteProtocolError(f"a command set of {len(octets)} octets", section=_SECTION, offset=MAX_COMMAND)
+    return _decoded(bytes(octets))
+
+
+@lru_cache(maxsize=16)
+def _decoded(octets: bytes) -> Command:
+    """The pending responses of one operation are all alike, so the last few command sets are remembered."""
     fields: dict[str, Value] = {}
     at = 0
     while at < len(octets):
@@ -221,7 +228,7 @@ def decode_command(octets: Octets) -> Command:
             raise RemoteProtocolError(f"({group:04X},{element:04X}) is cut", section=_SECTION, offset=at)
         if group == 0 and element in _FIELDS:
             keyword, vr = _FIELDS[element]
-            fields[keyword] = _decode(vr, bytes(octets[at + 8 : end]), at)
+            fields[keyword] = _decode(vr, octets[at + 8 : end], at)
         at = end
     command = Command(fields)
     required = ["CommandField", "CommandDataSetType"]

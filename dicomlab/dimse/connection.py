@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -89,7 +89,8 @@ class Connection:
         """Told of each step of the state machine."""
         self._socket = sock
         self._requestor = requestor
-        self._buffer = bytearray(max(BUFFER_OCTETS, max_pdu + pdu.HEADER_OCTETS))
+        self._buffer = memoryview(bytearray(max(BUFFER_OCTETS, max_pdu + pdu.HEADER_OCTETS)))
+        self._armed_s = 0.0
         self._start = self._end = 0
         self._lock = threading.Lock()
         self.step(Event.TRANSPORT_CONFIRMED if requestor else Event.TRANSPORT_INDICATION)
@@ -129,17 +130,22 @@ class Connection:
         if self.state is State.IDLE:  # ended by us; what had come by then is nobody's any more
             raise self.interrupted("the association has ended")
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        self._fill(pdu.HEADER_OCTETS, timeout_s)
+        if self._end - self._start < pdu.HEADER_OCTETS:
+            self._fill(pdu.HEADER_OCTETS, timeout_s)
         try:
-            kind, length = pdu.decode_header(self._view(pdu.HEADER_OCTETS), self.max_pdu)
+            kind, length = pdu.decode_header(self._buffer, self.max_pdu, self._start)
         except RemoteProtocolError as error:
             self.step(Event.INVALID_PDU)
             self.abort(provider_reason=1)
             raise error
         size = pdu.HEADER_OCTETS + length
-        self._fill(size, timeout_s)
-        octets = self._view(size)
+        if self._end - self._start < size:
+            self._fill(size, timeout_s)
+        octets = self._buffer[self._start : self._start + size]
         self._start += size
+        if kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None:  # it stays (DT-2)
+            self.channel.tap("received", octets)
+            return octets
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
             us, peer = self.channel.parties
             self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
@@ -152,24 +158,19 @@ class Connection:
             )
         return octets
 
-    def _view(self, size: int) -> memoryview:
-        return memoryview(self._buffer)[self._start : self._start + size]
-
     def _fill(self, wanted: int, timeout_s: float) -> None:
         """Have `wanted` octets in the buffer, before the deadline."""
         deadline = time.monotonic() + timeout_s
+        if self._start == self._end:
+            self._start = self._end = 0
         if self._start + wanted > len(self._buffer):
             rest = self._buffer[self._start : self._end]
             if wanted > len(self._buffer):
-                self._buffer = bytearray(wanted)
-            self._buffer[: len(rest)] = rest
+                self._buffer = memoryview(bytearray(wanted))
+            self._buffer[: len(rest)] = rest  # they may overlap
             self._start, self._end = 0, len(rest)
-        elif self._start == self._end:
-            self._start = self._end = 0
-        with memoryview(self._buffer) as view:
-            while self._end - self._start < wanted:
-                with view[self._end :] as free:
-                    self._end += self._read_some(free, deadline, timeout_s)
+        while self._end - self._start < wanted:
+            self._end += self._read_some(self._buffer[self._end :], deadline, timeout_s)
 
     def _read_some(self, free: memoryview, deadline: float, timeout_s: float) -> int:
         while True:
@@ -179,7 +180,7 @@ class Connection:
                 self.abort()
                 raise self.interrupted(f"nothing came for {timeout_s:g} s")
             try:
-                self._socket.settimeout(left)
+                self._arm(left)
                 if _QUICKACK is not None:  # not sticky; without it each message waits 40 ms on peers that keep Nagle
                     self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
                 count = self._socket.recv_into(free)
@@ -193,11 +194,18 @@ class Connection:
             self.last_activity = time.monotonic()
             return count
 
+    def _arm(self, left_s: float) -> None:
+        """Have the socket wait no longer than that; a deadline that has hardly moved costs no system call."""
+        if not 0.9 * left_s <= self._armed_s <= left_s:
+            self._socket.settimeout(left_s)
+            self._armed_s = left_s
+
     def waiting(self) -> bool:
         """Whether something has arrived that nobody has read yet; never waits."""
         if self._end > self._start:
             return True
         try:
+            self._armed_s = 0.0
             self._socket.settimeout(0)
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -227,20 +235,19 @@ class Connection:
     def _transmit(self, *buffers: Octets) -> None:
         """Hand whole PDUs to the socket: the one place where octets leave, and where sending is tapped."""
         if self.channel.trace is not None:
-            whole = b"".join(buffers)
-            at = 0
-            while at < len(whole):  # one event for each PDU
-                end = at + pdu.HEADER_OCTETS + int.from_bytes(whole[at + 2 : at + 6], "big")
-                self.channel.tap("sent", pdu.without_secrets(whole[at:end]))
-                at = end
+            self._tap_sent(buffers)
         views = [memoryview(one) for one in buffers if len(one)]
         try:
             while views:
-                self._socket.settimeout(self.timeout_s)
+                self._arm(self.timeout_s)
                 sent = self._socket.sendmsg(views) if hasattr(self._socket, "sendmsg") else self._socket.send(views[0])
                 self.last_activity = time.monotonic()
-                while views and sent >= len(views[0]):
-                    sent -= len(views.pop(0))
+                gone = 0
+                while gone < len(views) and sent >= len(views[gone]):
+                    sent -= len(views[gone])
+                    gone += 1
+                release_views(views[:gone])
+                del views[:gone]
                 if sent:
                     views[0] = views[0][sent:]
         except TimeoutError as error:
@@ -250,6 +257,14 @@ class Connection:
         finally:
             release_views(views)
 
+    def _tap_sent(self, buffers: Sequence[Octets]) -> None:
+        whole = b"".join(buffers)
+        at = 0
+        while at < len(whole):  # one event for each PDU
+            end = at + pdu.HEADER_OCTETS + int.from_bytes(whole[at + 2 : at + 6], "big")
+            self.channel.tap("sent", pdu.without_secrets(whole[at:end]))
+            at = end
+
     # --- ending ----------------------------------------------------------------------------------------------------
 
     def release(self) -> None:
@@ -258,10 +273,10 @@ class Connection:
             if self.state is State.DATA_TRANSFER:
                 self.step(Event.RELEASE_REQUEST)
                 self._transmit(pdu.encode(pdu.ReleaseRequest()))
-                self._awaitrelease_views()
+                self._await_release()
         self.close()
 
-    def _awaitrelease_views(self) -> None:
+    def _await_release(self) -> None:
         while self.state is not State.IDLE:  # data on its way is passed over (AR-6)
             self.read_pdu(min(self.timeout_s, 5.0))
             if self.state is State.COLLISION_REQUESTOR_LOCAL:

@@ -16,11 +16,12 @@ from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any
 
 from pydicom._dicom_dict import DicomDictionary
-from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 from dicomlab.model.columns import Column, Level
+from dicomlab.part10 import charset
+from dicomlab.part10.charset import DEFAULT, codecs_of
 from dicomlab.part10.meta import EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.part10.walk import Element, elements
 
@@ -46,7 +47,8 @@ Tree = dict[int, tuple[str, list[Any]]]
 _ITEM, _ITEM_END, _SEQUENCE_END, _UNDEFINED = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFFFFFF
 _BY_CHARACTER_SET = frozenset("LO LT PN SH ST UC UT".split())
 _ONE_VALUE = frozenset("LT ST UR UT".split())
-_TEXT = _BY_CHARACTER_SET | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
+TEXT = _BY_CHARACTER_SET | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
+"""The value representations that are text."""
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
@@ -172,7 +174,7 @@ def tree_of(dataset: Dataset, tags: Iterable[int] | None = None, depth: int = 0)
                 tree[tag] = (vr, [tree_of(item, None, depth + 1) for item in value])
         elif value is None or value == "":
             tree[tag] = (vr, [])
-        elif vr in _NUMBERS or vr == "AT" or vr in _TEXT:
+        elif vr in _NUMBERS or vr == "AT" or vr in TEXT:
             several = not isinstance(value, str | bytes) and isinstance(value, Sequence)
             tree[tag] = (vr, _plain(vr, list(value) if several else [value]))
     return tree
@@ -250,16 +252,26 @@ def read_row(octets: Octets, transfer_syntax: str, columns: Sequence[Column]) ->
     PS3.5 §6.1, §6.2, §7.1.
     """
     row: dict[str, list[object]] = {}
-    encodings = _encodings(b"")
+    encodings = encodings_of(b"")
     wanted = _by_first_tag(tuple(columns))
     for element in elements(octets, transfer_syntax):
         if element.tag == CHARACTER_SET:
-            encodings = _encodings(bytes(octets[element.value : element.end]))
+            encodings = encodings_of(bytes(octets[element.value : element.end]))
         for column in wanted.get(element.tag, ()):
-            row[column.name] = _read(
-                octets, element, transfer_syntax, path=column.path, vr=column.vr, encodings=encodings
-            )
+            row[column.name] = read_element(octets, element, transfer_syntax, column, encodings)
     return row
+
+
+def read_element(
+    octets: Octets, element: Element, transfer_syntax: str, column: Column, encodings: tuple[str, ...]
+) -> list[object]:
+    """Read the raw values of one column out of the element that is the first of its path.
+
+    Source
+    ------
+    PS3.5 §6.1, §6.2.
+    """
+    return _read(octets, element, transfer_syntax, path=column.path, vr=column.vr, encodings=encodings)
 
 
 @lru_cache(maxsize=256)
@@ -300,7 +312,7 @@ def keys_of(octets: Octets, transfer_syntax: str) -> list[tuple[tuple[int, ...],
     ------
     PS3.4 §C.2.2.2.6 (sequence matching).
     """
-    return list(_keys(octets, transfer_syntax, (), _encodings(b"")))
+    return list(_keys(octets, transfer_syntax, (), encodings_of(b"")))
 
 
 def _keys(
@@ -311,7 +323,7 @@ def _keys(
     for element in elements(octets, syntax):
         here = (*path, element.tag)
         if element.tag == CHARACTER_SET:
-            encodings = _encodings(bytes(octets[element.value : element.end]))
+            encodings = encodings_of(bytes(octets[element.value : element.end]))
         vr = _vr(element, "")
         if vr != "SQ":
             values = _decode(bytes(octets[element.value : element.end]), vr, encodings)
@@ -361,9 +373,9 @@ def _decode(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[object]:
     if vr == "AT":
         words = unpack(f"<{len(octets) // 4 * 2}H", octets[: len(octets) // 4 * 4])
         return [f"{high:04X}{low:04X}" for high, low in zip(words[::2], words[1::2], strict=True)]
-    if vr not in _TEXT and vr != "UN":
+    if vr not in TEXT and vr != "UN":
         return []
-    text = decode_text(octets, encodings if vr in _BY_CHARACTER_SET or vr == "UN" else ("ascii",))
+    text = decode_text(octets, encodings if vr in _BY_CHARACTER_SET or vr == "UN" else (DEFAULT,), person=vr == "PN")
     text = text.rstrip(" \0")
     if not text:
         return []
@@ -372,52 +384,39 @@ def _decode(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[object]:
 
 # --- character sets --------------------------------------------------------------------------------------------------
 
-_ESCAPE = b"\x1b"
-_KEEPS_ESCAPES = frozenset(["iso2022_jp", "iso2022_jp_2"])
-"""Codecs of Python that read the escape sequences themselves."""
-
 
 @lru_cache(maxsize=256)
-def _encodings(character_set: bytes) -> tuple[str, ...]:
-    """The codecs that a Specific Character Set (0008,0005) names; one that nobody knows is passed over."""
-    terms = character_set.decode("ascii", "replace").split("\\")
-    names = [python_encoding[term.strip(" \0")] for term in terms if term.strip(" \0") in python_encoding]
-    absent = not character_set.strip(b" \0")
-    return ("ascii",) if absent else tuple(names) or ("ascii",)
+def encodings_of(character_set: bytes) -> tuple[str, ...]:
+    """Name the codecs of a Specific Character Set (0008,0005).
+
+    Source
+    ------
+    PS3.3 §C.12.1.1.2.
+    """
+    return codecs_of(character_set.decode("ascii", "replace").strip(" \0").split("\\"))
 
 
-def decode_text(octets: bytes, encodings: tuple[str, ...]) -> str:
+def decode_text(octets: bytes, encodings: tuple[str, ...], *, person: bool = False) -> str:
     """Decode text, with code extensions where they stand; never fails.
 
-    What the named character set can't read is read as UTF-8 if it is that, else as Latin-1.
+    What the named character set can't read, and what is no ASCII where none is named, is read as UTF-8 if it is that,
+    else as Latin-1.
 
     Source
     ------
     PS3.5 §6.1.2.4, §6.1.2.5 (code extension), PS3.3 §C.12.1.1.2.
     """
-    try:
-        if _ESCAPE in octets:
-            return _extended(octets, encodings[0])
-        return octets.decode(encodings[0])
-    except (UnicodeDecodeError, LookupError):
-        pass
+    escaped = b"\x1b" in octets
+    if not escaped and octets.isascii():
+        return octets.decode("ascii")
+    if escaped or encodings[0] != DEFAULT:
+        text = charset.decode_text(octets, encodings, person=person)
+        if "\ufffd" not in text:
+            return text
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
         return octets.decode("latin-1")
-
-
-def _extended(octets: bytes, first: str) -> str:
-    start, *runs = octets.split(_ESCAPE)
-    text = start.decode(first)
-    for run in runs:
-        whole = _ESCAPE + run
-        size = 4 if whole.startswith((b"\x1b$(", b"\x1b$)")) else 3
-        encoding = CODES_TO_ENCODINGS.get(whole[:size], "")
-        if not encoding:
-            raise UnicodeDecodeError("iso2022", octets, 0, len(octets), "unknown escape sequence")
-        text += whole.decode(encoding) if encoding in _KEEPS_ESCAPES else whole[size:].decode(encoding)
-    return text
 
 
 def supported(transfer_syntax: str) -> bool:

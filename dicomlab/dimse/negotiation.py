@@ -72,6 +72,10 @@ class Peer:
     options: frozenset[str] = frozenset()
     senders: tuple[str, ...] = ()
 
+    def note(self, text: str) -> None:
+        """Say in the trace, if one is on, what is planned or has come about beside an association."""
+        open_channel("DIMSE", self.me.ae_title, self.address.ae_title, dissect).note(text)
+
     def connect(self) -> socket.socket:
         """Open the transport connection; :meth:`secure` is what comes next.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, overload
 
 from dicomlab.dimse import tables
@@ -16,13 +17,13 @@ from dicomlab.dimse.doctor import Diagnosis, examine
 from dicomlab.dimse.extended import OPTIONS
 from dicomlab.dimse.identity import User, identity_of
 from dicomlab.dimse.negotiation import Proposal, peer_of
-from dicomlab.dimse.retrieve import Method, deliver
+from dicomlab.dimse.retrieve import Manner, Method, Model, deliver
 from dicomlab.dimse.search import Search
 from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.sending import send
 from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
-from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.path import Match, SearchPath, StorePath, Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
@@ -217,35 +218,55 @@ class Node(SearchPath, StorePath, Summarised):
         Query.of("study", keys)
         return examine(self, self._peer, keys)
 
-    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Match]:
         roots: Sequence[Literal["patient", "study"]] = ("patient", "study") if query.level == "patient" else ("study",)
         proposals = [Proposal(tables.MODELS[root, "FIND"], tables.UNCOMPRESSED) for root in roots]
         asked = {name for name, wanted in query.options if wanted}
         refused = {name for name, wanted in query.options if not wanted}
         peer = replace(self._peer, options=(self._peer.options | asked) - refused)
         with peer.associate(proposals) as association:
-            search = Search(association, query, control)
+            search = Search(association, query, control, verdict, partial(peer.associate, proposals))
             verdict.granted = search.granted
             yield from search.rows()
 
-    def deliver(self, wanted: Sequence[Wanted], sink: Sink, control: Control, /, *, method: Method = "auto") -> None:
+    def deliver(
+        self,
+        wanted: Sequence[Wanted],
+        sink: Sink,
+        control: Control,
+        /,
+        *,
+        method: Method = "auto",
+        model: Model = "study",
+        associations: int = 2,
+        retries: int = 3,
+    ) -> None:
         """Retrieve instances into `sink` as the peer sends them, undecoded.
 
         Parameters
         ----------
         wanted : sequence of Wanted
         sink : Sink
-            Where they arrive. With C-MOVE it is called from another thread, though from one at a time.
+            Where they arrive. It may be called from other threads, though from one at a time but for ``write``.
         control : Control
             Cancelling it sends a C-CANCEL; what has arrived stays.
         method : str
             ``"get"`` (on our own association), ``"move"`` (the peer associates with us, so it must know our AE title
-            and port) or ``"auto"``: C-GET where it is offered, else C-MOVE.
+            and port) or ``"auto"``: C-GET where it is offered, else C-MOVE. A C-MOVE of more than one instance moves
+            one first, as the proof that the way back is open.
+        model : str
+            ``"study"``: Study Root. ``"instance"``: Composite Instance Root, which needs no keys but SOP Instance
+            UIDs. ``"without bulk data"``: the same, and pixel data and the like stay there.
+        associations : int
+            How many at once for C-GET, 1 to 16, each with series of its own.
+        retries : int
+            How often to go on after what may pass by itself: a connection that breaks, a peer that is busy or out of
+            resources. What has arrived is not fetched again.
 
         Raises
         ------
         UsageError
-            No such method.
+            An option that can't be.
         Unreachable, Refused, Interrupted, RemoteProtocolError
             The conversation did not take place, or not to its end; so did the sink (Interrupted, Refused).
         ServiceError
@@ -254,24 +275,29 @@ class Node(SearchPath, StorePath, Summarised):
 
         Source
         ------
-        PS3.4 §C.4.2, §C.4.3.
+        PS3.4 §C.4.2, §C.4.3, Annex Y, Annex Z.
         """
-        deliver(self._peer, wanted, sink, control, method)
+        deliver(self._peer, wanted, sink, control, Manner(method, model, associations, retries))
 
     @overload
     def store(
-        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
+        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
         background: Literal[False] = ...,
     ) -> Report: ...  # fmt: skip
     @overload
     def store(
-        self, what: Any, *, commit: bool = ..., commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
+        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
         background: Literal[True],
     ) -> Operation[Report]: ...  # fmt: skip
     def store(
         self,
         what: Any,
         *,
+        associations: int = 1,
+        decompress: bool = False,
+        retries: int = 3,
         commit: bool = False,
         commit_timeout_s: float = 10.0,
         progress: bool | OnProgress = True,
@@ -283,6 +309,14 @@ class Node(SearchPath, StorePath, Summarised):
         ----------
         what, progress, background
             As for every path: :meth:`dicomlab.model.path.StorePath.store`.
+        associations : int
+            How many at once, 1 to 16.
+        decompress : bool
+            Send compressed pixel data uncompressed where the peer takes nothing else. Nothing but the pixel data (and
+            what describes its encoding) changes.
+        retries : int
+            How often to go on after what may pass by itself: a connection that breaks, a peer that is busy or out of
+            resources.
         commit : bool
             Ask the peer, once all is sent, to take responsibility for the safe keeping of each instance. What it
             reports decides: an instance that it does not commit to has failed, one that it has not reported yet is
@@ -309,14 +343,11 @@ class Node(SearchPath, StorePath, Summarised):
             raise UsageError(f"commit_timeout_s is a number of seconds above 0, not {commit_timeout_s!r}")
 
         def run(control: Control) -> Report:
-            report = self._store(what, control)
+            report = send(self._peer, what, control, associations=associations, decompress=decompress, retries=retries)
             return Commitment(self._peer, commit_timeout_s).of(report, control) if commit else report
 
         work = Work("store", "instances", run, progress=progress)
         return work.carry_out(background=background)
-
-    def _store(self, what: Any, control: Control) -> Report:
-        return send(self._peer, what, control)
 
     def negotiate(self, contexts: Contexts = None, *, scp: bool = False) -> Agreement:
         """Propose presentation contexts, show what came back for each, and release the association.

@@ -252,15 +252,17 @@ def _value(pdv: PDV) -> bytes:
 # --- decoding ------------------------------------------------------------------------------------------------------
 
 
-def decode_header(octets: Octets, max_data: int) -> tuple[int, int]:
+def decode_header(octets: Octets, max_data: int, at: int = 0) -> tuple[int, int]:
     """Read type and length of a PDU from its first six octets, and refuse what may not be read on.
 
     Parameters
     ----------
     octets : bytes
-        At least six.
+        At least six, from `at` on.
     max_data : int
         Most octets of a P-DATA-TF PDU after the header: what we told the peer.
+    at : int
+        Where the PDU starts.
 
     Raises
     ------
@@ -271,7 +273,9 @@ def decode_header(octets: Octets, max_data: int) -> tuple[int, int]:
     ------
     PS3.8 §9.3.1, §D.1 (maximum length).
     """
-    kind, length = _HEADER.unpack_from(octets)
+    kind, length = _HEADER.unpack_from(octets, at)
+    if kind == P_DATA_TF and length <= max_data:
+        return kind, length
     if kind not in PDU_NAMES:
         hint = "; this looks like TLS" if kind in (0x15, 0x16) else "; this looks like HTTP" if kind == 0x48 else ""
         raise RemoteProtocolError(f"{kind:02X}H is no PDU type{hint}", section="PS3.8 §9.3.1", offset=0)
@@ -367,14 +371,34 @@ def values(octets: Octets) -> Iterator[PDV]:
     view = memoryview(octets)
     at = HEADER_OCTETS
     while at < len(view):
-        if at + 6 > len(view):
-            raise RemoteProtocolError("cut inside the header of a value", section="PS3.8 §9.3.5.1", offset=at)
-        length, context_id, control = _PDV.unpack_from(view, at)
-        end = at + 4 + length
-        if length < 2 or end > len(view):
-            raise RemoteProtocolError(f"a value of {length} octets can't be", section="PS3.8 §9.3.5.1", offset=at)
-        yield PDV(context_id, control, view[at + 6 : end])
-        at = end
+        context_id, control, start, at = value_at(view, at)
+        yield PDV(context_id, control, view[start:at])
+
+
+def value_at(octets: memoryview, at: int) -> tuple[int, int, int, int]:
+    """Read the header of the value that starts at octet `at` of a P-DATA-TF PDU.
+
+    Returns
+    -------
+    (int, int, int, int)
+        Context ID, message control header, and where its fragment starts and ends.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is longer than the PDU, or shorter than its own header.
+
+    Source
+    ------
+    PS3.8 §9.3.5.1, Annex E.2.
+    """
+    if at + 6 > len(octets):
+        raise RemoteProtocolError("cut inside the header of a value", section="PS3.8 §9.3.5.1", offset=at)
+    length, context_id, control = _PDV.unpack_from(octets, at)
+    end = at + 4 + length
+    if length < 2 or end > len(octets):
+        raise RemoteProtocolError(f"a value of {length} octets can't be", section="PS3.8 §9.3.5.1", offset=at)
+    return context_id, control, at + 6, end
 
 
 def _decode_request(view: memoryview) -> AssociateRequest:

@@ -293,12 +293,12 @@ def receiving(
     UsageError, Unreachable
         TLS without a certificate of our own; the port can't be opened.
     """
-    what = Expected(senders, wanted, classes, _Shared(sink), on_taken)
+    what = Expected(senders, wanted, classes, Shared(sink), on_taken)
     with Lease(what, ae_title, host, port, security=security, trace=trace) as lease:
         yield lease.listener
 
 
-class _Shared:
+class Shared:
     """A sink for several threads: instances are begun and finished one at a time."""
 
     def __init__(self, sink: Sink) -> None:
@@ -306,11 +306,13 @@ class _Shared:
         self._lock = threading.Lock()
 
     def begin(self, arrival: Arrival) -> Writer:
+        """Make room for one instance."""
         with self._lock:
             writer = self._sink.begin(arrival)
         return _SharedWriter(writer, self._lock)
 
     def failed(self, sop_instance_uid: str, status: str) -> None:
+        """Learn that an instance will not arrive."""
         with self._lock:
             self._sink.failed(sop_instance_uid, status)
 

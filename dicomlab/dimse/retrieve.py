@@ -7,54 +7,168 @@ PS3.4 §C.4.2 (C-MOVE), §C.4.3 (C-GET); PS3.7 §9.1.3, §9.1.4.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context, Message
 from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_query, keys_of
 from dicomlab.dimse.negotiation import Peer, Proposal
+from dicomlab.dimse.patience import TRANSIENT_STATUSES, Patience
 from dicomlab.dimse.pdu import MAX_CONTEXTS
-from dicomlab.dimse.reception import Senders, receiving
+from dicomlab.dimse.reception import Senders, Shared, receiving
 from dicomlab.dimse.search import Search
+from dicomlab.dimse.sending import checked
 from dicomlab.dimse.storage import Taken, take_instance
 from dicomlab.errors import CommunicationError, Interrupted, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
-from dicomlab.model.columns import Level, column
+from dicomlab.model.columns import Cells, Level, column
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 
 Method = Literal["auto", "get", "move"]
+Model = Literal["study", "instance", "without bulk data"]
 
 UIDS_PER_REQUEST = 64
-_GET, _MOVE, _FIND = (tables.MODELS["study", verb] for verb in ("GET", "MOVE", "FIND"))
+LATE_S = 2.0
+"""How long something that a C-MOVE should have brought may be late, after the peer has said that all is done."""
+_INSTANCES_EACH = 20
+"""Instances for which another association is worth its while."""
+_FIND = tables.MODELS["study", "FIND"]
 _MODELS = 3
 _CLASSES_PER_ASSOCIATION = (MAX_CONTEXTS - _MODELS) // len(tables.GET_FAMILIES)
 _HOPELESS = frozenset([0x0122, 0x0124, 0x0211, 0xA801])
 """Failures that every further request would meet too."""
 
 
-def deliver(peer: Peer, wanted: Sequence[Wanted], sink: Sink, control: Control, method: Method) -> None:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How instances are to be retrieved; :meth:`dicomlab.dimse.node.Node.deliver` documents each of them.
+
+    Raises
+    ------
+    UsageError
+        A value that can't be, or a combination.
+    """
+
+    method: Method = "auto"
+    model: Model = "study"
+    associations: int = 2
+    retries: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the values of a caller before anything is sent."""
+        for name, value, known in (("method", self.method, get_args(Method)), ("model", self.model, get_args(Model))):
+            if value not in known:
+                raise UsageError(f"{name} is one of {', '.join(known)}, not {value!r}")
+        if self.model == "without bulk data" and self.method == "move":
+            raise UsageError("without bulk data there is C-GET only (PS3.4 §Z.1)")
+        checked(self.associations)
+
+    @property
+    def get(self) -> str:
+        """The SOP Class of C-GET."""
+        if self.model == "study":
+            return tables.MODELS["study", "GET"]
+        return tables.COMPOSITE["GET"] if self.model == "instance" else tables.WITHOUT_BULK_DATA
+
+    @property
+    def move(self) -> str:
+        """The SOP Class of C-MOVE."""
+        return tables.MODELS["study", "MOVE"] if self.model == "study" else tables.COMPOSITE["MOVE"]
+
+    @property
+    def services(self) -> list[Proposal]:
+        """What is proposed beside Storage."""
+        uids = [self.get] if self.method != "move" else []
+        uids += [self.move] if self.method != "get" and self.model != "without bulk data" else []
+        return [Proposal(uid, tables.UNCOMPRESSED) for uid in (*uids, _FIND)]
+
+
+def deliver(peer: Peer, wanted: Sequence[Wanted], sink: Sink, control: Control, manner: Manner) -> None:
     """Retrieve `wanted` into `sink`; :meth:`dicomlab.dimse.node.Node.deliver` documents it."""
-    if method not in get_args(Method):
-        raise UsageError(f"method is one of {', '.join(get_args(Method))}, not {method!r}")
-    for storage, dealt in _batches(wanted, method):
-        if control.cancelled:
-            return
-        models = {"get": [_GET, _FIND], "move": [_MOVE, _FIND], "auto": [_GET, _MOVE, _FIND]}[method]
-        proposals = [Proposal(uid, tables.UNCOMPRESSED) for uid in models] + storage
-        try:
-            with peer.associate(proposals) as association:
-                retrieval = _Retrieval(peer, association, sink, control, dealt)
-                retrieval.carry_out(method)
-            retrieval.raise_for_medium()
-        except (CommunicationError, RemoteProtocolError):
-            if not control.cancelled:
-                raise
+    shares = _shares(wanted, manner)
+    if len(shares) == 1:
+        _Share(peer, sink, control, manner).fetch(shares[0])
+        return
+    ours = Control()  # a medium that fails under one of them ends the others, and nobody else
+    shared = Shared(sink)
+    with control.on_cancel(ours.cancel), ThreadPoolExecutor(len(shares), thread_name_prefix="dicomlab get") as threads:
+        works = [
+            threads.submit(copy_context().run, _Share(peer, shared, ours, manner).fetch, share) for share in shares
+        ]
+        errors = [error for work in as_completed(works) if (error := work.exception()) is not None]
+    if errors and not control.cancelled:
+        raise errors[0]
+
+
+def _shares(wanted: Sequence[Wanted], manner: Manner) -> list[list[Wanted]]:
+    """Deal whole series out to associations, as evenly as they can be."""
+    series: dict[str, list[Wanted]] = {}
+    for one in wanted:
+        series.setdefault(one.series_instance_uid, []).append(one)
+    many = min(manner.associations, len(series), len(wanted) // _INSTANCES_EACH)
+    if many < 2 or manner.method == "move":
+        return [list(wanted)]
+    shares: list[list[Wanted]] = [[] for _ in range(many)]
+    for one_series in sorted(series.values(), key=len, reverse=True):
+        min(shares, key=len).extend(one_series)
+    return shares
+
+
+class Request(NamedTuple):
+    """What one C-GET or C-MOVE asks for: its level and keys, and the instances that it should bring."""
+
+    level: Level
+    keys: list[tuple[str, str]]
+    uids: list[str]
+
+    @property
+    def above(self) -> list[tuple[str, str]]:
+        """The keys above the instances."""
+        return [one for one in self.keys if one[0] != "SOPInstanceUID"]
+
+
+@dataclass
+class _Share:
+    """What is fetched over one association at a time."""
+
+    peer: Peer
+    sink: Sink
+    control: Control
+    manner: Manner
+
+    def fetch(self, wanted: Sequence[Wanted]) -> None:
+        """Fetch, and go on where it broke off, as long as that makes sense."""
+        patience = Patience(self.control, self.manner.retries, self.peer.note)
+        for storage, dealt in _batches(wanted, self.manner.method):
+            left = dealt
+            while left and not self.control.cancelled:
+                retrieval = _Retrieval(self.peer, self.sink, self.control, self.manner, left, patience)
+                try:
+                    with self.peer.associate(self.manner.services + storage) as association:
+                        patience.reached()
+                        retrieval.carry_out(association)
+                    retrieval.raise_for_medium()
+                    break
+                except (CommunicationError, RemoteProtocolError) as error:
+                    if retrieval.medium_failed:
+                        raise
+                    if self._over():
+                        return
+                    left = [one for one in left if one.sop_instance_uid not in retrieval.known]
+                    if left and not patience.again(error):
+                        raise
+
+    def _over(self) -> bool:
+        return self.control.cancelled
 
 
 def _batches(wanted: Sequence[Wanted], method: Method) -> Iterator[tuple[list[Proposal], list[Wanted]]]:
@@ -76,35 +190,55 @@ class _Retrieval:
     """What is wanted over one association."""
 
     peer: Peer
-    association: Association
     sink: Sink
     control: Control
+    manner: Manner
     wanted: list[Wanted]
+    patience: Patience
     arrived: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     error: Exception | None = None
+    association: Association = field(init=False)
     _running: tuple[Context, int] | None = None
+    _news: threading.Event = field(default_factory=threading.Event)
 
-    def carry_out(self, method: Method) -> None:
+    @property
+    def medium_failed(self) -> bool:
+        """Whether what went wrong did so where the instances were to go."""
+        return self.error is not None
+
+    @property
+    def known(self) -> set[str]:
+        """The instances of which somebody knows what has become."""
+        return self.arrived | self.told
+
+    def carry_out(self, association: Association) -> None:
         """Choose how, and do it."""
-        getting = self.association.context_for(_GET)
-        moving = self.association.context_for(_MOVE)
-        takes = any(context.scp for context in self.association.contexts.values())
+        self.association = association
+        getting = association.context_for(self.manner.get)
+        moving = association.context_for(self.manner.move)
+        takes = any(context.scp for context in association.contexts.values())
+        method = self.manner.method
         if getting is not None and (takes or method == "get"):
-            self.association.channel.note("C-GET, on this association")
-            self._all("GET", getting)
+            association.channel.note("C-GET, on this association")
+            for request in self._requests(self.wanted):
+                self._ask("GET", getting, request)
         elif moving is not None:
             self._move(moving)
         else:
             other = {"get": 'method="move"', "move": 'method="get"', "auto": "another path"}[method]
             verbs = {"get": "C-GET", "move": "C-MOVE", "auto": "C-GET or C-MOVE"}[method]
-            raise Refused(f"it does not offer {verbs}; try {other} (PS3.4 §C.6.2)", endpoint=self.association.endpoint)
+            model = "" if self.manner.model == "study" else f" for model={self.manner.model!r}"
+            text = f"it does not offer {verbs}{model}; try {other} (PS3.4 §C.6.2)"
+            raise Refused(text, endpoint=association.endpoint)
 
     def raise_for_medium(self) -> None:
         """Raise what went wrong where the instances were to go; the peer has been told, and released."""
         if isinstance(self.error, OSError):
             text = f"what arrived could not be kept ({self.error.strerror or self.error})"
-            raise Interrupted(text, endpoint=str(self.peer.address)) from self.error
+            full = Interrupted(text, endpoint=str(self.peer.address))
+            full.transient = False
+            raise full from self.error
         if self.error is not None:
             raise self.error
 
@@ -128,23 +262,69 @@ class _Retrieval:
             self.association.channel.note(f"C-MOVE to ourselves; {listener.address} listens")
             self.association.alive = lambda: listener.last_activity
             stack.callback(setattr, self.association, "alive", None)
-            self._all("MOVE", context, f"register {me.ae_title} = {listener.host}:{listener.port}")
+            register = f"register {me.ae_title} = {listener.host}:{listener.port}"
+            left = self.wanted
+            if len(left) > 1:  # one of them is the proof that the way back is open
+                self._ask("MOVE", context, self._single(left[0]), register)
+                if self.arrived or self.told:
+                    left = left[1:]
+                elif not self._ended():
+                    raise self._nothing_came(register)
+            for request in self._requests(left):
+                self._ask("MOVE", context, request, register)
 
-    def _all(self, verb: str, context: Context, register: str = "") -> None:
-        for level, keys, uids in self._requests():
-            if self.control.cancelled:
+    def _nothing_came(self, register: str) -> ServiceError:
+        text = (
+            f"{self.association.endpoint} says that it has sent an instance to {self.peer.me.ae_title}, but nothing"
+            f" has come: it may know another address of ours, or a firewall stands between; ask its administrator to"
+            f" {register} (PS3.4 §C.4.2)"
+        )
+        return ServiceError(text, status=0)
+
+    def _single(self, one: Wanted) -> Request:
+        keys = [("StudyInstanceUID", one.study_instance_uid), ("SeriesInstanceUID", one.series_instance_uid)]
+        keys = keys if self.manner.model == "study" else []
+        return Request("instance", [*keys, ("SOPInstanceUID", one.sop_instance_uid)], [one.sop_instance_uid])
+
+    def _ask(self, verb: str, context: Context, request: Request, register: str = "") -> None:
+        """Send one request and take what comes; once more for what is missing where the peer lacked the means."""
+        while not self._ended():
+            final = self._operation(verb, context, request)
+            octets = self.association.data() if final.command.has_data else b""
+            if self.medium_failed:
                 return
-            fields = {"MoveDestination": self.peer.me.ae_title} if verb == "MOVE" else {}
-            data = encode_query(level, [(column(name), text) for name, text in keys], context.transfer_syntax)
-            number = self.association.request(context, f"C-{verb}-RQ", data, Priority=0, **fields)
-            self._running = (context, number)
-            with self.control.on_cancel(self._stop):
-                final = self._responses(verb, number)
-            self._running = None
-            self.association.cancel_ended()
-            if self.error is not None:
+            status = final.command.status
+            if verb == "MOVE" and status == tables.SUCCESS:
+                self._wait_for_the_late(request.uids)
+            missing = [uid for uid in request.uids if uid not in self.known]
+            again = missing and status in TRANSIENT_STATUSES
+            if not again or not self.patience.again(f"it answered {tables.status_text(status, verb)}"):
+                self._account(verb, final, octets, request.uids, register)
                 return
-            self._account(verb, final, uids, register)
+            if len(missing) <= UIDS_PER_REQUEST:
+                request = Request("instance", [*request.above, ("SOPInstanceUID", "\\".join(missing))], missing)
+
+    def _ended(self) -> bool:
+        return self.control.cancelled or self.error is not None
+
+    def _operation(self, verb: str, context: Context, request: Request) -> Message:
+        fields = {"MoveDestination": self.peer.me.ae_title} if verb == "MOVE" else {}
+        keys = [(column(name), text) for name, text in request.keys]
+        data = encode_query(request.level, keys, context.transfer_syntax)
+        number = self.association.request(context, f"C-{verb}-RQ", data, Priority=0, **fields)
+        self._running = (context, number)
+        with self.control.on_cancel(self._stop):
+            final = self._responses(verb, number)
+        self._running = None
+        self.association.cancel_ended()
+        return final
+
+    def _wait_for_the_late(self, uids: Sequence[str]) -> None:
+        """Some peers say that all is done before it is: what is on its way may come in."""
+        while not self.known.issuperset(uids) and not self._ended():
+            self._news.clear()
+            if self.known.issuperset(uids) or not self._news.wait(LATE_S):
+                return
 
     def _responses(self, verb: str, number: int) -> Message:
         """Everything up to the final response; what arrives on this association goes into the sink."""
@@ -169,6 +349,8 @@ class _Retrieval:
         """An instance came: it arrived, or the medium failed here, or it is not what it should be."""
         if taken.error is None:
             self.arrived.add(taken.sop_instance_uid)
+            self.patience.got_on()
+            self._news.set()
         elif taken.fatal:
             self.error = self.error or taken.error
             self._stop()
@@ -180,17 +362,13 @@ class _Retrieval:
             self.told.add(uid)
             self.sink.failed(uid, status)
 
-    def _account(self, verb: str, message: Message, uids: Sequence[str], register: str) -> None:
+    def _account(self, verb: str, message: Message, octets: bytes, uids: Sequence[str], register: str) -> None:
         """Tell the sink what will not arrive. A Success proves nothing: whoever asked compares what arrived."""
         context, final = message
         status = final.status
         text = tables.status_text(status, verb, final.comment)
-        listed: list[str] = []
-        if final.has_data:
-            keys = keys_of(self.association.data(), context.transfer_syntax)
-            listed = [
-                uid for path, value in keys if path == (FAILED_SOP_INSTANCE_UID_LIST,) for uid in value.split("\\")
-            ]
+        keys = keys_of(octets, context.transfer_syntax)
+        listed = [uid for path, value in keys if path == (FAILED_SOP_INSTANCE_UID_LIST,) for uid in value.split("\\")]
         if status in _HOPELESS:
             advice = tables.advice(status)
             if status == 0xA801:
@@ -208,19 +386,22 @@ class _Retrieval:
 
     # --- what to ask for -------------------------------------------------------------------------------------------
 
-    def _requests(self) -> Iterator[tuple[Level, list[tuple[str, str]], list[str]]]:
+    def _requests(self, wanted: Sequence[Wanted]) -> Iterator[Request]:
         """One request for each series that is wanted whole, else lists of instances."""
+        if self.manner.model != "study":
+            for part in _parts([one.sop_instance_uid for one in wanted]):
+                yield Request("instance", [("SOPInstanceUID", "\\".join(part))], part)
+            return
         by_series: dict[tuple[str, str], list[str]] = {}
-        for one in self.wanted:
+        for one in wanted:
             by_series.setdefault((one.study_instance_uid, one.series_instance_uid), []).append(one.sop_instance_uid)
         for (study, series), uids in by_series.items():
             keys = [("StudyInstanceUID", study), ("SeriesInstanceUID", series)]
             if len(uids) > UIDS_PER_REQUEST and self._instances_in(study, series) == len(uids):
-                yield "series", keys, uids
+                yield Request("series", keys, uids)
                 continue
-            for start in range(0, len(uids), UIDS_PER_REQUEST):
-                part = uids[start : start + UIDS_PER_REQUEST]
-                yield "instance", [*keys, ("SOPInstanceUID", "\\".join(part))], part
+            for part in _parts(uids):
+                yield Request("instance", [*keys, ("SOPInstanceUID", "\\".join(part))], part)
 
     def _instances_in(self, study: str, series: str) -> int | None:
         """How many instances a series has, where the peer can tell."""
@@ -235,5 +416,11 @@ class _Retrieval:
             rows = list(Search(self.association, query, self.control).rows())
         except ServiceError:
             return None
-        counts = [str(value).strip() for row in rows for value in row.get("NumberOfSeriesRelatedInstances", ())]
-        return int(counts[0]) if len(counts) == 1 and counts[0].isdecimal() and len(counts[0]) < 10 else None
+        at = query.columns.index(column("NumberOfSeriesRelatedInstances"))
+        counts = [row.cells[at] for row in rows if isinstance(row, Cells)]
+        return counts[0] if len(counts) == 1 and isinstance(counts[0], int) else None
+
+
+def _parts(uids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(uids), UIDS_PER_REQUEST):
+        yield uids[start : start + UIDS_PER_REQUEST]

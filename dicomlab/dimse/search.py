@@ -2,7 +2,9 @@
 
 A baseline peer matches hierarchically: each request names one level, gives one value for the unique key of each
 level above it, and no other key of those levels. So a query that matches or returns attributes of upper levels is
-answered from above: the studies first, then the series of each, then their instances, on one association.
+answered from above: the studies first, then the series of each, then their instances, over a few associations. What
+a peer need not do, or does not do although it should, is made up for: lists become unions, what is refused or cut
+off is asked in parts, and what does not match is passed over.
 
 Source
 ------
@@ -11,88 +13,172 @@ PS3.4 §C.4.1 (C-FIND), §C.4.1.2.1 and §C.4.1.3.1 (hierarchical search), §C.6
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from contextvars import copy_context
+from datetime import date, datetime
+from queue import SimpleQueue
 
-from dicomlab.dimse import tables
-from dicomlab.dimse.association import Association, Context
-from dicomlab.dimse.identifier import encode_query, read_row
-from dicomlab.dimse.negotiation import granted
-from dicomlab.errors import CommunicationError, Refused, RemoteProtocolError, ServiceError
-from dicomlab.model.columns import UNIQUE_KEY, Column, Level, column
-from dicomlab.model.path import Row
+from dicomlab.dimse.asker import Asker
+from dicomlab.dimse.association import Association
+from dicomlab.dimse.cells import CellReader
+from dicomlab.dimse.identifier import read_row
+from dicomlab.dimse.splitting import MOST_PARTS_DEEP, Span, day_of, looks_cut, span_of
+from dicomlab.errors import CommunicationError, RemoteProtocolError, ServiceError
+from dicomlab.model.columns import UNIQUE_KEY, Cells, Column, Level, column
+from dicomlab.model.matching import matches
+from dicomlab.model.path import Match, Row, Verdict
 from dicomlab.model.progress import Control
 from dicomlab.model.query import Key, Query
 
 UIDS_PER_REQUEST = 100
 """Values in a list of UIDs; longer lists are asked for in parts."""
+ASSOCIATIONS = 3
+"""At once, where there is much to be looked below."""
+_BRANCHES_EACH = 4
+"""Rows to be looked below for which another association is worth its while."""
+_AHEAD = 8
+"""Answers that may wait for their turn, for each association."""
+_TOO_MUCH = (0xA700, 0xA701, 0xA702)
 _COUNTS_OF_PATIENT = (
     "NumberOfPatientRelatedStudies",
     "NumberOfPatientRelatedSeries",
     "NumberOfPatientRelatedInstances",
 )
+_STUDY_DATE, _STUDY_TIME = column("StudyDate"), column("StudyTime")
+
+Above = Mapping[str, Sequence[object]]
 
 
 class Search:
-    """One query on one association."""
+    """One query.
 
-    def __init__(self, association: Association, query: Query, control: Control) -> None:
-        self._association = association
+    Parameters
+    ----------
+    association : Association
+        With a context for C-FIND.
+    query : Query
+    control : Control
+    verdict : Verdict, optional
+        Learns what the answer lacks.
+    another : callable, optional
+        Opens one more association like the first.
+
+    Raises
+    ------
+    Refused
+        There is no such context.
+    """
+
+    def __init__(
+        self,
+        association: Association,
+        query: Query,
+        control: Control,
+        verdict: Verdict | None = None,
+        another: Callable[[], Association] | None = None,
+    ) -> None:
         self._query = query
         self._control = control
-        patient = association.context_for(tables.MODELS["patient", "FIND"])
-        study = association.context_for(tables.MODELS["study", "FIND"])
-        by_patient = query.level == "patient" and patient is not None
-        context = patient if by_patient else study
-        if context is None:
-            raise Refused("it does not offer C-FIND (PS3.4 §C.6.2)", endpoint=association.endpoint)
-        self._context: Context = context
-        self._by_patient = by_patient
-        self.granted = granted(association, context.abstract_syntax)
-        self._told: set[int] = set()
+        self._verdict = verdict if verdict is not None else Verdict()
+        self._another = another
+        self._first = Asker(association, query.level, control, self._verdict)
+        self._places = {one: place for place, one in enumerate(query.columns)}
+        self._most: int | None = None
+        """How many rows the peer gives at most, once that is known."""
+        self._stuck: set[int] = set()
+        """As many rows came where nothing could be cut further."""
+        self._lists: bool | None = None
+        """Whether the peer takes lists of UIDs, once that is known."""
 
-    def rows(self) -> Iterator[Row]:
+    @property
+    def granted(self) -> frozenset[str]:
+        """The options of extended negotiation that the peer has granted."""
+        return self._first.granted
+
+    def rows(self) -> Iterator[Match]:
         """The matches, as they come. Closing the generator sends a C-CANCEL."""
         if "relational" in self.granted:
-            self._note("relational queries are granted, so everything is asked at once")
-            yield from self._ask(self._query.level, self._query.keys, self._query.columns, {})
-        elif self._by_patient:
-            yield from self._ask("patient", self._query.keys, self._query.columns, {})
+            self._first.note("relational queries are granted, so everything is asked at once")
+            yield from self._ask(self._first, self._query.level, self._query.keys, self._query.columns, {}, last=True)
+        elif self._first.by_patient:
+            yield from self._ask(self._first, "patient", self._query.keys, self._query.columns, {}, last=True)
         elif self._query.level == "patient":
-            yield from self._patients_of_studies()
+            self._first.note("no Patient Root here, so the patients are those of the studies")
+            wanted = [one for one in self._query.columns if one.name not in _COUNTS_OF_PATIENT]
+            yield from self._ask(self._first, "study", self._query.keys, wanted, {}, last=True)
         else:
             chain: tuple[Level, ...] = ("study", "series", "instance")
-            yield from self._descend(chain[: chain.index(self._query.level) + 1], {})
-
-    def _patients_of_studies(self) -> Iterator[Row]:
-        self._note("no Patient Root here, so the patients are those of the studies")
-        wanted = [one for one in self._query.columns if one.name not in _COUNTS_OF_PATIENT]
-        seen: set[object] = set()
-        for row in self._ask("study", self._query.keys, wanted, {}):
-            identity = tuple(row.get("PatientID", ()))
-            if identity not in seen:
-                seen.add(identity)
-                yield row
+            yield from self._descend(self._first, chain[: chain.index(self._query.level) + 1], {})
 
     # --- plan ------------------------------------------------------------------------------------------------------
 
-    def _descend(self, chain: Sequence[Level], above: Mapping[str, Sequence[object]]) -> Iterator[Row]:
+    def _descend(self, asker: Asker, chain: Sequence[Level], above: Above) -> Iterator[Match]:
         """The rows below `above`, level by level."""
         level, below = chain[0], chain[1:]
         keys = [key for key in self._query.keys if self._level(key.column) == level]
         shown = [one for one in self._query.columns if self._level(one) == level]
         if not below:
-            for row in self._ask(level, keys, shown, above):
-                yield {**above, **row}
+            yield from self._ask(asker, level, keys, shown, above, last=True)
             return
-        for row in self._parents(level, keys, shown, above):
+        branches: list[Above] = [{**above, **row} for row in self._parents(asker, level, keys, shown, above)]
+        more = min(ASSOCIATIONS, len(branches) // _BRANCHES_EACH) if asker is self._first else 1
+        if more > 1 and self._another is not None:
+            yield from self._at_once(below, branches, more - 1, self._another)
+            return
+        for branch in branches:
             if self._control.cancelled:
                 return
-            yield from self._descend(below, {**above, **row})
+            yield from self._descend(asker, below, branch)
+
+    def _at_once(
+        self, below: Sequence[Level], branches: Sequence[Above], more: int, another: Callable[[], Association]
+    ) -> Iterator[Match]:
+        """Look below several rows at the same time; the order stays."""
+        with ExitStack() as stack:
+            askers = SimpleQueue[Asker]()
+            askers.put(self._first)
+            everybody = [self._first]
+            for _ in range(more):
+                try:
+                    association = stack.enter_context(another())
+                except CommunicationError as error:
+                    self._first.note(f"no further association ({error}), so it goes on with {len(everybody)}")
+                    break
+                everybody.append(Asker(association, self._query.level, self._control, self._verdict))
+                askers.put(everybody[-1])
+            self._first.note(f"{len(branches)} rows are looked below over {len(everybody)} associations")
+
+            def look(branch: Above) -> list[Match]:
+                asker = askers.get()
+                try:
+                    return [] if self._control.cancelled else list(self._descend(asker, below, branch))
+                finally:
+                    askers.put(asker)
+
+            threads = stack.enter_context(ThreadPoolExecutor(len(everybody), thread_name_prefix="dicomlab find"))
+            waiting = deque[Future[list[Match]]]()
+            try:
+                for branch in branches:
+                    waiting.append(threads.submit(copy_context().run, look, branch))
+                    while len(waiting) > _AHEAD * len(everybody):
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:  # whoever leaves early waits for nobody
+                for future in waiting:
+                    future.cancel()
+                if waiting:
+                    for asker in everybody:
+                        asker.stop()
+
+    def _over(self) -> bool:
+        return self._control.cancelled
 
     def _parents(
-        self, level: Level, keys: Sequence[Key], shown: Sequence[Column], above: Mapping[str, Sequence[object]]
+        self, asker: Asker, level: Level, keys: Sequence[Key], shown: Sequence[Column], above: Above
     ) -> list[Row]:
         """What is to be looked below: read off the query where its unique keys say it all, else asked for."""
         unique = column(UNIQUE_KEY[level])
@@ -101,9 +187,10 @@ class Search:
         if given is not None and len(keys) == 1 and set(shown) <= {unique} and not several_above:
             return [{unique.name: [uid]} for uid in given.values]
         why = ", ".join(one.name for one in dict.fromkeys([*(k.column for k in keys), *shown])) or unique.name
-        self._note(f"{why} stand at the {level} level, so that level is asked first")
+        asker.note(f"{why} stand at the {level} level, so that level is asked first")
         rows: dict[object, Row] = {}
-        for row in self._ask(level, keys, [unique, *shown], above):
+        for row in self._ask(asker, level, keys, [unique, *shown], above, last=False):
+            assert not isinstance(row, Cells)
             if uid := [value for value in row.get(unique.name, ()) if value]:
                 rows.setdefault(uid[0], row)
         return list(rows.values())
@@ -114,74 +201,169 @@ class Search:
             return self._query.level
         return "study" if one.level == "patient" else one.level
 
+    # --- one level -------------------------------------------------------------------------------------------------
+
     def _ask(
-        self, level: Level, keys: Sequence[Key], shown: Sequence[Column], above: Mapping[str, Sequence[object]]
-    ) -> Iterator[Row]:
-        """Ask at one level, in as many requests as the lists need."""
+        self, asker: Asker, level: Level, keys: Sequence[Key], shown: Sequence[Column], above: Above, *, last: bool
+    ) -> Iterator[Match]:
+        """Ask at one level, in as many requests as the lists need; `last`: these rows are the answer."""
         upper = [(column(name), str(values[0])) for name, values in above.items() if name in UNIQUE_KEY.values()]
         upper = [(one, text) for one, text in upper if one.name != UNIQUE_KEY[level] and one.name != "PatientID"]
+        question = _Question(self, asker, level, tuple(shown), dict(upper), above, last=last)
         query = Query(level, tuple(keys))
-        for single in query.single_valued() if "multiple" not in self.granted else [query]:
-            for part in _parts(single.keys):
+        several = "multiple" in self.granted
+        for single in [query] if several else query.single_valued(uid_lists=self._lists is not False):
+            for part in _requests(single.keys):
                 if self._control.cancelled:
                     return
-                asked = dict.fromkeys([column(UNIQUE_KEY[level]), *shown], "")
-                asked.update(upper)
-                asked.update({key.column: key.text for key in part})
-                if "timezone" in self.granted:
-                    asked[column("TimezoneOffsetFromUTC")] = _offset_from_utc()
-                yield from self._find(level, asked)
+                yield from self._listed(question, part)
 
-    # --- one request -----------------------------------------------------------------------------------------------
-
-    def _find(self, level: Level, asked: Mapping[Column, str]) -> Iterator[Row]:
-        association, context = self._association, self._context
-        data = encode_query(level, asked.items(), context.transfer_syntax)
-        number = association.request(context, "C-FIND-RQ", data, Priority=0)
-        ended = False
+    def _listed(self, question: _Question, keys: Sequence[Key]) -> Iterator[Match]:
+        """Ask, and see whether a list of UIDs was understood: what it does not name is passed over."""
+        listed = next((key for key in keys if key.matching == "list" and key.column.vr == "UI"), None)
+        if listed is None:
+            yield from self._whole(question, keys)
+            return
+        wanted, seen, strange = set(listed.values), set[object](), 0
         try:
-            with self._control.on_cancel(lambda: association.cancel(context, number)):
-                while not ended:
-                    command = association.answer("C-FIND-RSP", number).command
-                    if command.status not in tables.PENDING:
-                        ended = True
-                        association.cancel_ended()
-                        self._finish(command.status, command.comment)
-                        return
-                    if not command.has_data:
-                        raise association.broken("a pending C-FIND-RSP without an Identifier", "PS3.7 §9.1.2.1")
-                    self._tell(command.status)
-                    try:
-                        row = read_row(association.data(), context.transfer_syntax, tuple(asked))
-                    except RemoteProtocolError:
-                        association.abort()
-                        raise
-                    yield row
-        except GeneratorExit:
-            if not ended:
-                association.cancel(context, number)
-                with suppress(CommunicationError, RemoteProtocolError):  # ended by us, one way or the other
-                    while association.answer("C-FIND-RSP", number).command.status in tables.PENDING:
-                        pass
-                association.cancel_ended()
-            raise
+            for match in self._whole(question, keys):
+                uid = question.value(match, listed.column)
+                if uid in wanted:
+                    seen.add(uid)
+                    yield match
+                else:
+                    strange += 1
+        except ServiceError as error:
+            if error.status in _TOO_MUCH or seen:
+                raise
+            question.asker.note(f"it does not take a list of {listed.column.name} ({error})")
+        if strange:
+            text = f"it passed over a list of {listed.column.name}: {strange} rows that it does not name are left out"
+            question.asker.tell(text)
+        missing = deque(uid for uid in listed.values if uid not in seen)
+        if len(seen) > 1:
+            self._lists = True  # of several values that were asked for at once it has found two
+        if self._lists or not missing:
+            return
+        missing.appendleft(missing.pop())  # the last one is asked for by itself, then the first: it may have neither
+        others = [key for key in keys if key is not listed]
+        for number, uid in enumerate(missing):
+            if self._over() or (number == 2 and self._lists is None):
+                return
+            for match in self._whole(question, [*others, Key(listed.column, "single", (uid,))]):
+                if question.value(match, listed.column) == uid:
+                    if self._lists is None:
+                        question.asker.tell(f"it takes no list of {listed.column.name}: each was asked for by itself")
+                    self._lists = False
+                    yield match
 
-    def _finish(self, status: int, comment: str) -> None:
-        if tables.category(status) == "failure":
-            text = tables.status_text(status, "FIND", comment)
-            why = f"{tables.advice(status)} (PS3.4 Table C.4-1)"
-            raise ServiceError(f"{self._association.endpoint} answered C-FIND with {text}: {why}", status=status)
-        if status != tables.SUCCESS:
-            self._tell(status)
+    def _whole(self, question: _Question, keys: Sequence[Key]) -> Iterator[Match]:
+        """Ask, and go on in parts where the peer refuses the whole or gives the beginning of it only."""
+        split = span_of(keys) if question.level == "study" else None
+        if split is None:
+            count = 0
+            for match in question.ask(keys):
+                count += 1
+                yield match
+            if self._most is not None and count == self._most:
+                self._verdict.cut(f"{question.asker.name} gives at most {count} rows for a question")
+            return
+        span, others = split
+        yield from self._span(question, span, [Key(_STUDY_DATE, "universal"), *others], 0)
+        if self._most in self._stuck:
+            self._verdict.cut(f"{question.asker.name} gives at most {self._most} rows, and some days have more")
 
-    def _tell(self, status: int) -> None:
-        if status not in (tables.SUCCESS, tables.PENDING[0]) and status not in self._told:
-            self._told.add(status)
-            text = "some keys can't be matched" if status == tables.PENDING[1] else "the search has ended"
-            self._note(f"{tables.status_text(status, 'FIND')}: {text}")
+    def _span(self, question: _Question, span: Span, others: Sequence[Key], depth: int) -> Iterator[Match]:
+        """Ask for a range of dates, then for its parts if need be."""
+        days: list[object] = []
+        seen: set[object] = set()
+        try:
+            for match in question.ask([*others, *span.keys]):
+                seen.add(question.identity(match))
+                days.append(question.value(match, _STUDY_DATE))
+                yield match
+        except ServiceError as error:
+            parts = self._parts(span, others, days, depth)
+            if error.status not in _TOO_MUCH or not parts:
+                raise
+            if depth == 0:
+                dateless = "" if span.start and span.end else "; studies without a Study Date are in no part of it"
+                text = f"it refused the whole ({error.status:04X}H), so it was asked by Study Date{dateless}"
+                question.asker.tell(text)
+            for part in parts:
+                yield from self._span(question, part, others, depth + 1)
+            return
+        count = len(days)
+        if not (looks_cut(count) if self._most is None else count >= self._most) or self._over():
+            return
+        parts = self._parts(span, others, days, depth)
+        if not parts:
+            self._stuck.add(count)
+            return
+        question.asker.note(f"{count} rows may be all that it gives at once, so it is asked by Study Date too")
+        for part in parts:
+            if self._over():
+                return
+            for match in self._span(question, part, others, depth + 1):
+                if self._most is None and question.identity(match) not in seen:
+                    self._most = count
+                    question.asker.tell(f"it gives at most {count} rows at once, so it was asked by Study Date")
+                yield match
 
-    def _note(self, text: str) -> None:
-        self._association.channel.note(text)
+    def _parts(self, span: Span, others: Sequence[Key], days: Sequence[object], depth: int) -> list[Span]:
+        """What a range is cut into; nothing where it can't be, or somebody has cancelled."""
+        timed = any(key.column == _STUDY_TIME and key.matching != "universal" for key in others)
+        one_day = span.start is not None and span.start == span.end
+        if (timed and one_day) or depth >= MOST_PARTS_DEEP or self._over():
+            return []
+        return span.parts(filter(None, map(day_of, days)), date.today())
+
+
+class _Question:
+    """What is asked of one level, whatever the keys."""
+
+    def __init__(  # noqa: PLR0917
+        self, search: Search, asker: Asker, level: Level, shown: Sequence[Column],
+        upper: Mapping[Column, str], above: Above, *, last: bool,
+    ) -> None:  # fmt: skip
+        self.asker, self.level = asker, level
+        self._columns, self._places = search._query.columns, search._places
+        self._shown, self._upper, self._above, self._last = shown, upper, above, last
+        self._key = column(UNIQUE_KEY[search._query.level if last else level])
+
+    def ask(self, keys: Sequence[Key]) -> Iterator[Match]:
+        """Send one request; give what answers it."""
+        asked = dict.fromkeys([column(UNIQUE_KEY[self.level]), *self._shown], "")
+        asked.update(self._upper)
+        asked.update({key.column: key.text for key in keys})
+        if "timezone" in self.asker.granted:
+            asked[column("TimezoneOffsetFromUTC")] = _offset_from_utc()
+        syntax, wanted = self.asker.transfer_syntax, tuple(asked)
+        cells = CellReader(self._columns, syntax, wanted, self._above) if self._last else None
+        passed = 0
+        for octets, whole in self.asker.find(self.level, asked):
+            try:
+                if not whole and _strange(read_row(octets, syntax, wanted), keys):
+                    passed += 1
+                    continue
+                match = cells.read(octets) if cells is not None else read_row(octets, syntax, wanted)
+            except RemoteProtocolError:
+                self.asker.abort()
+                raise
+            yield match
+        if passed:
+            self.asker.tell(f"{passed} rows that do not match are left out")
+
+    def identity(self, match: Match) -> object:
+        """What tells it from others of its level: of the answer, or of the rows above it."""
+        return self.value(match, self._key)
+
+    def value(self, match: Match, one: Column) -> object:
+        """The first value of a column, as it is compared."""
+        if isinstance(match, Cells):
+            place = self._places.get(one)
+            return match.cells[place] if place is not None else None
+        return next(iter(match.get(one.name, ())), None)
 
 
 def _offset_from_utc() -> str:
@@ -189,12 +371,18 @@ def _offset_from_utc() -> str:
     return datetime.now().astimezone().strftime("%z")
 
 
-def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+def _strange(row: Row, keys: Sequence[Key]) -> bool:
+    """Whether a peer that matches some keys only gave a row that another key does not match."""
+    return any((raws := row.get(key.column.name)) and not matches(key, raws) for key in keys)
+
+
+def _requests(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
     """Cut the longest list of UIDs into parts that one request can hold."""
     longest = max((k for k in keys if k.matching == "list"), key=lambda key: len(key.values), default=None)
     if longest is None or len(longest.values) <= UIDS_PER_REQUEST:
         yield keys
         return
     for start in range(0, len(longest.values), UIDS_PER_REQUEST):
-        part = Key(longest.column, "list", longest.values[start : start + UIDS_PER_REQUEST])
+        values = longest.values[start : start + UIDS_PER_REQUEST]
+        part = Key(longest.column, "list" if len(values) > 1 else "single", values)
         yield [part if key is longest else key for key in keys]

@@ -7,30 +7,50 @@ PS3.4 §B.2 (Storage SCU), Table B.2-1 (statuses).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.dissect import name_of
-from dicomlab.dimse.negotiation import Peer
-from dicomlab.dimse.storage import batches, fitting, is_uid, recode, send_instance
-from dicomlab.errors import DicomlabError, Refused, ServiceError
+from dicomlab.dimse.negotiation import Peer, Proposal
+from dicomlab.dimse.patience import TRANSIENT_STATUSES, Patience
+from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.storage import RECODABLE, Fit, batches, fitting, is_uid, recode, send_instance
+from dicomlab.errors import CommunicationError, DicomlabError, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
 from dicomlab.model.progress import Control
 from dicomlab.model.report import Outcome, Report, Result
+from dicomlab.part10.decompress import decompressed
 from dicomlab.part10.files import Parcel, Unfit, parcels
 
 _WINDOW_OCTETS = 256 << 20
 _WINDOW_PARCELS = 50_000
+MOST_ASSOCIATIONS = 16
 NO_CONTEXT = "no accepted context"
 NOT_SENT = "not sent"
 
 
-def send(peer: Peer, what: Any, control: Control) -> Report:
-    """Store `what`; :meth:`dicomlab.dimse.node.Node.store` documents it."""
-    sending = _Sending(peer, control)
+def send(
+    peer: Peer, what: Any, control: Control, *, associations: int = 1, decompress: bool = False, retries: int = 3
+) -> Report:
+    """Store `what`; :meth:`dicomlab.dimse.node.Node.store` documents it.
+
+    Raises
+    ------
+    UsageError
+        An option that can't be.
+    Unreachable, Refused, Interrupted, RemoteProtocolError
+        As for :meth:`dicomlab.dimse.node.Node.store`.
+    """
+    checked(associations)
+    sending = _Sending(peer, control, associations, retries, decompress=decompress)
     note = ""
     try:
         for window in _windows(parcels(what)):
@@ -45,6 +65,19 @@ def send(peer: Peer, what: Any, control: Control) -> Report:
     if control.cancelled:
         note = "cancelled"
     return sending.report(note)
+
+
+def checked(associations: int) -> int:
+    """Check a number of associations.
+
+    Raises
+    ------
+    UsageError
+        It is none, or too many.
+    """
+    if isinstance(associations, bool) or not isinstance(associations, int) or not 0 < associations <= MOST_ASSOCIATIONS:
+        raise UsageError(f"associations is a number from 1 to {MOST_ASSOCIATIONS}, not {associations!r}")
+    return associations
 
 
 def _windows(items: Iterable[Parcel | Unfit]) -> Iterator[list[Parcel | Unfit]]:
@@ -64,9 +97,12 @@ def _windows(items: Iterable[Parcel | Unfit]) -> Iterator[list[Parcel | Unfit]]:
 class _Sending:
     """What has become of everything so far."""
 
-    def __init__(self, peer: Peer, control: Control) -> None:
+    def __init__(self, peer: Peer, control: Control, associations: int, retries: int, *, decompress: bool) -> None:
         self._peer, self._control = peer, control
+        self._associations, self._retries, self._decompress = associations, retries, decompress
+        self._live: set[Association] = set()
         self._outcomes: list[Outcome] = []
+        self._lock = threading.Lock()
         self._offered = 0
         self.refused = ""
         """The last thing for which no context was accepted."""
@@ -95,49 +131,107 @@ class _Sending:
             else:
                 left[id(item)] = item
         try:
-            for proposals, dealt in batches(list(left.values()), _pair):
+            for proposals, dealt in batches(list(left.values()), _pair, decompress=self._decompress):
                 if self._control.cancelled:
                     break
-                with self._peer.associate(proposals, none_is_refused=False) as association:
-                    self._on(association, dealt, left)
+                self._deal(proposals, deque(dealt), left)
         finally:
             for parcel in left.values():
                 self._keep(_outcome(parcel, "failed", NOT_SENT))
 
-    def _on(self, association: Association, dealt: Iterable[Parcel], left: dict[int, Parcel]) -> None:
-        for parcel in dealt:
-            if self._control.cancelled:
+    def _deal(self, proposals: Sequence[Proposal], queue: deque[Parcel], left: dict[int, Parcel]) -> None:
+        """Have as many associations as are wanted take from one queue; whoever fails leaves it to the others."""
+        many = min(self._associations, len(queue))
+        if many == 1:
+            self._work(proposals, queue, left)
+            return
+        with ThreadPoolExecutor(many, thread_name_prefix="dicomlab store") as threads:
+            try:
+                works = [threads.submit(copy_context().run, self._work, proposals, queue, left) for _ in range(many)]
+                wait(works)
+            except BaseException:  # a second interrupt: nobody waits for anything
+                for association in tuple(self._live):
+                    association.shut()
+                raise
+        errors = [error for work in works if (error := work.exception()) is not None]
+        if errors and (queue or len(errors) == many):
+            raise errors[0]
+
+    def _work(self, proposals: Sequence[Proposal], queue: deque[Parcel], left: dict[int, Parcel]) -> None:
+        """Send from the queue over one association after the other, as long as it makes sense."""
+        patience = Patience(self._control, self._retries, self._peer.note)
+        while queue and not self._control.cancelled:
+            try:
+                with self._peer.associate(proposals, none_is_refused=False) as association:
+                    patience.reached()
+                    self._live.add(association)
+                    try:
+                        self._on(association, queue, left, patience)
+                    finally:
+                        self._live.discard(association)
+            except (CommunicationError, RemoteProtocolError) as error:
+                if not patience.again(error):
+                    raise
+
+    def _on(self, association: Association, queue: deque[Parcel], left: dict[int, Parcel], patience: Patience) -> None:
+        while not self._control.cancelled:
+            try:
+                parcel = queue.popleft()
+            except IndexError:
                 return
-            self._keep(self._one(association, parcel))
+            try:
+                outcome = self._one(association, parcel, patience)
+            except BaseException:
+                queue.appendleft(parcel)  # nobody knows whether it is there: it is sent again
+                raise
             del left[id(parcel)]
+            self._keep(outcome)
+            if outcome.result != "failed":
+                patience.got_on()
 
     def _keep(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
         failed = int(outcome.result == "failed")
+        with self._lock:
+            self._outcomes.append(outcome)
         self._control.advance(1 - failed, failed=failed, octets=outcome.octets)
 
-    def _one(self, association: Association, parcel: Parcel) -> Outcome:
+    def _one(self, association: Association, parcel: Parcel, patience: Patience) -> Outcome:
         meta = parcel.meta
-        fit = fitting(association, meta.sop_class_uid, meta.transfer_syntax_uid)
+        fit = fitting(association, meta.sop_class_uid, meta.transfer_syntax_uid, decompress=self._decompress)
         if fit is None:
             what = f"{name_of(meta.sop_class_uid)} in {name_of(meta.transfer_syntax_uid)}"
             self.refused = f"{NO_CONTEXT} for {what}"
+            if meta.transfer_syntax_uid not in RECODABLE and not self._decompress:
+                self.refused += "; it may take it uncompressed: store(..., decompress=True)"
             return _outcome(parcel, "failed", self.refused)
         self._offered += 1
         context = fit.context
         try:
-            with parcel.dataset() as octets:
-                data = recode(octets, meta.transfer_syntax_uid, context.transfer_syntax) if fit.recode else octets
+            with ExitStack() as stack:
+                data = self._octets(parcel, fit, stack)
                 size = len(data)
-                status, comment = send_instance(association, context, meta.sop_instance_uid, data)
+                while True:
+                    status, comment = send_instance(association, context, meta.sop_instance_uid, data)
+                    text = tables.status_text(status, "STORE", comment)
+                    if status not in TRANSIENT_STATUSES or not patience.again(f"it answered {text}"):
+                        break
         except (OSError, ValueError, ServiceError) as error:
             return _outcome(parcel, "failed", f"can't be read: {error}")
-        text = tables.status_text(status, "STORE", comment)
         results: dict[str, Result] = {"success": "done", "warning": "warning"}
         result = results.get(tables.category(status), "failed")
-        if fit.recode:
-            text += f"; encoded anew as {name_of(context.transfer_syntax)}, which is what was accepted"
+        if fit.change:
+            how = "encoded anew" if fit.change == "recode" else "decompressed"
+            text += f"; {how} as {name_of(context.transfer_syntax)}, which is what was accepted"
         return _outcome(parcel, result, text, context.transfer_syntax, size)
+
+    def _octets(self, parcel: Parcel, fit: Fit, stack: ExitStack) -> Octets:
+        """The data set as it goes out: as it lies, or changed as little as has to be."""
+        source, target = parcel.meta.transfer_syntax_uid, fit.context.transfer_syntax
+        if fit.change == "decompress":
+            with parcel.open() as view:
+                return decompressed(view, target)
+        octets = stack.enter_context(parcel.dataset())
+        return recode(octets, source, target) if fit.change == "recode" else octets
 
 
 def _pair(parcel: Parcel) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context, Message
@@ -19,7 +19,7 @@ from dicomlab.dimse.pdu import MAX_CONTEXTS, Octets
 from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
-from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE
+from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.part10.transcode import UNCOMPRESSED, transcode
 from dicomlab.part10.walk import inflated
 
@@ -40,16 +40,19 @@ def is_uid(text: str) -> bool:
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
-def batches(items: Iterable[T], pair: Callable[[T], tuple[str, str]]) -> Iterator[tuple[list[Proposal], list[T]]]:
+def batches(
+    items: Iterable[T], pair: Callable[[T], tuple[str, str]], *, decompress: bool = False
+) -> Iterator[tuple[list[Proposal], list[T]]]:
     """Deal items out to associations: at most 128 contexts each, one for each (SOP Class, transfer syntax).
 
-    For what is not compressed, Explicit and Implicit VR Little Endian are offered too, in contexts of their own.
+    For what is not compressed (or may be decompressed), Explicit and Implicit VR Little Endian are offered too, in
+    contexts of their own; Implicit VR Little Endian always (PS3.5 §10.1).
     """
     proposals: dict[Proposal, None] = {}
     dealt: list[T] = []
     for item in items:
         sop_class, syntax = pair(item)
-        own = dict.fromkeys([syntax, *(tables.UNCOMPRESSED if syntax in RECODABLE else ())])
+        own = dict.fromkeys([syntax, *(tables.UNCOMPRESSED if syntax in RECODABLE or decompress else (IMPLICIT_LE,))])
         more = [one for name in own if (one := Proposal(sop_class, (name,))) not in proposals]
         if len(proposals) + len(more) > MAX_CONTEXTS:
             yield list(proposals), dealt
@@ -62,21 +65,26 @@ def batches(items: Iterable[T], pair: Callable[[T], tuple[str, str]]) -> Iterato
 
 
 class Fit(NamedTuple):
-    """An accepted context for an instance; ``recode``: only after encoding its data set anew."""
+    """An accepted context for an instance, and what has to be done to its data set before."""
 
     context: Context
-    recode: bool
+    change: Literal["", "recode", "decompress"] = ""
 
 
-def fitting(association: Association, sop_class: str, syntax: str, *, scp: bool = False) -> Fit | None:
-    """The context that carries an instance as it lies, else one that carries it encoded anew, else None."""
+def fitting(
+    association: Association, sop_class: str, syntax: str, *, scp: bool = False, decompress: bool = False
+) -> Fit | None:
+    """The context that carries an instance as it lies, else one that carries it changed, else None.
+
+    Its data set may be encoded anew; pixel data is decompressed only with `decompress`.
+    """
     context = association.context_for(sop_class, syntax, scp=scp)
     if context is not None:
-        return Fit(context, recode=False)
-    for other in tables.UNCOMPRESSED if syntax in RECODABLE else ():
+        return Fit(context)
+    for other in tables.UNCOMPRESSED if syntax in RECODABLE or decompress else ():
         context = association.context_for(sop_class, other, scp=scp)
         if context is not None:
-            return Fit(context, recode=True)
+            return Fit(context, "recode" if syntax in RECODABLE else "decompress")
     return None
 
 

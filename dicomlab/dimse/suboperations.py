@@ -131,7 +131,7 @@ class Suboperations:
             self.comment = f"no context accepted for {syntax}"
         else:
             try:
-                status = self._send(other, fit.context, one, originator, anew=fit.recode)
+                status = self._send(other, fit.context, one, originator, anew=bool(fit.change))
             except (OSError, ServiceError, ValueError) as error:
                 self.comment = str(error) if isinstance(error, ServiceError) else "a file can't be read"
         kind = tables.category(status)

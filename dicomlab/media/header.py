@@ -16,8 +16,8 @@ from struct import Struct
 from pydicom._dicom_dict import DicomDictionary
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.media.charset import codecs_of, decode_text
 from dicomlab.model.columns import Column
+from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, FileMeta, decode_file_meta
 from dicomlab.part10.walk import MAX_INFLATED, Element, Octets, elements, inflated
 

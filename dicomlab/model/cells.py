@@ -44,7 +44,7 @@ def frame_of(
         cells, problems = cells_of(column, raws.get(column.name) or [()] * count)
         arrays[column.name] = array_of(column, cells)
         found += problems
-    return pd.DataFrame(arrays, index=pd.RangeIndex(count)), sorted(found, key=lambda problem: problem.row)
+    return pd.DataFrame(arrays, index=pd.RangeIndex(count)), sorted(found, key=lambda problem: problem.row or 0)
 
 
 def cells_of(column: Column, raws: Sequence[Sequence[object]]) -> tuple[list[object | None], list[Problem]]:

@@ -126,11 +126,14 @@ class Cohort(Summarised):
 
     @property
     def warnings(self) -> DataFrame:
-        """Values that could not be read: row, column, raw text, and what is wrong with it."""
+        """Values that could not be read: row, column, raw text, and what is wrong with it.
+
+        What concerns the whole answer, as where a peer passed keys over, has no row and no column.
+        """
         import pandas as pd
 
         rows = [(p.row, p.column, p.raw, p.text) for p in self._problems]
-        return pd.DataFrame(rows, columns=["row", "column", "raw", "problem"])
+        return pd.DataFrame(rows, columns=["row", "column", "raw", "problem"]).astype({"row": "Int64"})
 
     def __len__(self) -> int:
         return len(self._frame)
@@ -171,7 +174,11 @@ class Cohort(Summarised):
 
     def _part(self, frame: DataFrame) -> Cohort:
         where = {row: new for new, row in enumerate(frame.index)}
-        problems = [Problem(where[p.row], p.column, p.raw, p.text) for p in self._problems if p.row in where]
+        problems = [
+            p if p.row is None else Problem(where[p.row], p.column, p.raw, p.text)
+            for p in self._problems
+            if p.row is None or p.row in where
+        ]
         return Cohort(
             frame,
             level=self.level,
@@ -401,8 +408,9 @@ class Cohort(Summarised):
         plural = {"study": "studies", "series": "series"}.get(self.level, f"{self.level}s")
         noun = self.level if len(self) == 1 else plural
         notes = [] if self.complete else [f"not complete: {self.note}"]
-        if self._problems:
-            notes.append(f"{len(self._problems)} values could not be read: see .warnings")
+        notes += [p.text for p in self._problems if p.row is None]
+        if unread := sum(p.row is not None for p in self._problems):
+            notes.append(f"{unread} values could not be read: see .warnings")
         facts = [("source", str(self.source) if self.source is not None else "none")]
         if self.query is not None:
             facts.append(("query", str(self.query)))

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -277,12 +277,22 @@ def standard_columns(level: Level) -> tuple[Column, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A value that a peer sent and nobody could read."""
+    """A value that a peer sent and nobody could read; without a row, something about the whole answer."""
 
-    row: int
+    row: int | None
     column: str
     raw: str
     text: str
+
+
+class Cells(NamedTuple):
+    """A row that is typed already: a cell for each column, and what could not be read.
+
+    Each of the latter is the place of its column, the raw text, and what is wrong with it.
+    """
+
+    cells: list[object | None]
+    problems: Sequence[tuple[int, str, str]] = ()
 
 
 def read(column: Column, raws: Sequence[object]) -> tuple[object | None, list[tuple[str, str]]]:
@@ -357,35 +367,41 @@ def array_of(column: Column, cells: Sequence[object | None]) -> Any:
 class TableBuilder:
     """Collects rows of raw values, gives one typed DataFrame.
 
-    ``add`` takes a mapping from column name to raw values; a name that is absent is NA.
+    ``add`` takes a mapping from column name to raw values, where an absent one is NA, or a row typed already.
     """
 
     columns: tuple[Column, ...]
     problems: list[Problem] = field(default_factory=list)
-    _cells: list[list[object | None]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make one list for each column."""
-        self._cells = [[] for _ in self.columns]
+    _rows: list[list[object | None]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Count the rows."""
-        return len(self._cells[0])
+        return len(self._rows)
 
-    def add(self, row: Mapping[str, Sequence[object]]) -> None:
+    def add(self, row: Mapping[str, Sequence[object]] | Cells) -> None:
         """Add one row."""
-        number = len(self)
-        for column, cells in zip(self.columns, self._cells, strict=True):
+        cells, wrong = row if isinstance(row, Cells) else self._typed(row)
+        if wrong:
+            number = len(self)
+            self.problems += [Problem(number, self.columns[at].name, raw, text) for at, raw, text in wrong]
+        self._rows.append(cells)
+
+    def _typed(self, row: Mapping[str, Sequence[object]]) -> Cells:
+        cells: list[object | None] = []
+        wrong: list[tuple[int, str, str]] = []
+        for place, column in enumerate(self.columns):
             cell, problems = read(column, row.get(column.name, ()))
             cells.append(cell)
-            self.problems += [Problem(number, column.name, raw, text) for raw, text in problems]
+            wrong += [(place, raw, text) for raw, text in problems]
+        return Cells(cells, wrong)
 
     def frame(self) -> DataFrame:
         """The rows so far, typed."""
         import pandas as pd
 
+        by_column = list(zip(*self._rows, strict=True)) or [()] * len(self.columns)
         return pd.DataFrame(
-            {column.name: series_of(column, cells) for column, cells in zip(self.columns, self._cells, strict=True)}
+            {column.name: series_of(column, cells) for column, cells in zip(self.columns, by_column, strict=True)}
         )
 
 

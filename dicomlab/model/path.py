@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.model import trace
 from dicomlab.model.cohort import Cohort
-from dicomlab.model.columns import UNIQUE_KEY, TableBuilder
+from dicomlab.model.columns import UNIQUE_KEY, Cells, Problem, TableBuilder, column
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 
 Row = Mapping[str, Sequence[object]]
 """One match: column name to raw values."""
+
+Match = Row | Cells
+"""One match: raw values, or the cells of the query's columns where a path reads them at once."""
 
 
 @dataclass(slots=True)
@@ -26,10 +29,16 @@ class Verdict:
     note: str = ""
     granted: frozenset[str] = frozenset()
     """The options that were asked for and that the peer has granted."""
+    warnings: list[str] = field(default_factory=list)
 
     def cut(self, note: str) -> None:
         """The answer is not the whole answer."""
         self.complete, self.note = False, note
+
+    def warn(self, text: str) -> None:
+        """Something about the whole answer that its reader should know, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
 
 class SearchPath:
@@ -39,7 +48,7 @@ class SearchPath:
     _options: frozenset[str] = frozenset()
     """Options of ``find`` that this path alone has: ``find(..., relational=True)``."""
 
-    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Match]:
         """Ask the peer and give each match as raw values by column name.
 
         `query` may hold lists; duplicate rows (by the unique key of the level) are dropped by the caller, which also
@@ -123,12 +132,15 @@ class SearchPath:
         table = TableBuilder(query.columns)
         verdict = Verdict()
         key = UNIQUE_KEY[query.level]
+        place = query.columns.index(column(key))
         seen: set[object] = set()
         rows = self._search(query, control, verdict)
         try:
             for row in rows:
                 # a row without its unique key is like no other row
-                identity = "\\".join(str(raw).strip(" \0") for raw in row.get(key, ()) if raw is not None) or len(seen)
+                identity = row.cells[place] if isinstance(row, Cells) else _first(row.get(key, ()))
+                if identity is None:
+                    identity = len(seen)
                 if identity in seen:
                     continue
                 if query.limit is not None and len(table) == query.limit:
@@ -161,10 +173,15 @@ class SearchPath:
             query=query,
             complete=verdict.complete,
             note=verdict.note,
-            problems=table.problems,
+            problems=[*table.problems, *(Problem(None, "", "", text) for text in verdict.warnings)],
             granted=verdict.granted,
             trace=trace.current(),
         )
+
+
+def _first(raws: Sequence[object]) -> str | None:
+    """What a unique key says, whatever stands around it."""
+    return "\\".join(str(raw).strip(" \0") for raw in raws if raw is not None) or None
 
 
 class StorePath:

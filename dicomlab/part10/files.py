@@ -7,10 +7,11 @@ import hashlib
 import mmap
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from glob import escape
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,8 @@ from dicomlab.part10.meta import EXPLICIT_LE, MAX_META, FileMeta, NeedMore, deco
 from dicomlab.part10.walk import length_of_whole
 
 CHUNK_OCTETS = 1 << 18
+SMALL_OCTETS = 64 << 10
+"""Octets of a file up to which reading it is less work than mapping it."""
 SUCCESS = "0000H Success"
 CANNOT_UNDERSTAND = 0xC000
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -85,8 +88,11 @@ class FileWriter:
         except LocalProtocolError as error:  # it is the sender who announced it
             raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
         with medium_errors(self._root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("xb")
+            try:
+                self._file = self._part.open("xb")
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part.open("xb")
         try:
             self._put(meta)
         except BaseException:
@@ -195,7 +201,9 @@ class Parcel:
     """One SOP Instance ready to be stored somewhere: a file as it lies, or octets in memory.
 
     ``name`` says where it came from, for messages and reports. ``padding`` counts octets of zero at the end of the
-    file that are no part of the data set; they are left behind.
+    file that are no part of the data set; they are left behind. ``looked_at`` counts the octets of the file when it
+    was found to be whole: one that has become shorter is not opened any more
+    (ServiceError, C000H).
     """
 
     meta: FileMeta
@@ -203,6 +211,7 @@ class Parcel:
     path: Path | None = None
     octets: bytes = b""
     padding: int = 0
+    looked_at: int = 0
 
     @property
     def size(self) -> int:
@@ -216,16 +225,13 @@ class Parcel:
 
     @contextmanager
     def open(self) -> Iterator[memoryview]:
-        """The whole Part 10 file as memory, without padding; a file is mapped, not read."""
+        """The whole Part 10 file as memory, without padding; a file is mapped, unless it is small."""
         if self.path is None:
             yield memoryview(self.octets)[: self.size]
             return
-        with (
-            self.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[: len(whole) - self.padding] as view,
-        ):
+        with _contents(self.path) as whole, whole[: len(whole) - self.padding] as view:
+            if len(whole) < self.looked_at:
+                raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
             yield view
 
     @contextmanager
@@ -233,6 +239,30 @@ class Parcel:
         """The octets after the File Meta Information, as memory."""
         with self.open() as view, view[self.meta.length :] as octets:
             yield octets
+
+
+@contextmanager
+def _contents(path: Path) -> Iterator[memoryview]:
+    """A file as memory: mapped, or read at once where that is less work.
+
+    Raises
+    ------
+    OSError
+        It can't be opened.
+    """
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= SMALL_OCTETS:
+            octets = file.read(SMALL_OCTETS)
+            with memoryview(octets) as view:
+                yield view
+            return
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with memoryview(mapped) as view:
+            yield view
+    finally:
+        with suppress(BufferError):  # the traceback of an error still holds a slice: freed with it
+            mapped.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,25 +363,29 @@ def parcel_of_file(path: Path) -> Parcel | Unfit:
     """Open one file; broken and foreign ones come back as :class:`Unfit`."""
     name = str(path)
     try:
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             return Unfit(name, "no regular file")  # opening a pipe would wait for ever
-        meta = read_file_meta(path)
-        parcel = Parcel(meta, name, path)
-        if not meta.sop_instance_uid or not meta.sop_class_uid:
-            return Unfit(name, "its File Meta Information names no SOP Class or SOP Instance (PS3.10 §7.1)")
-        if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-            return Unfit(name, "a DICOMDIR, which is a directory of files and no instance to store (PS3.3 §F)")
-        with parcel.dataset() as octets:
-            whole = length_of_whole(octets, meta.transfer_syntax_uid)
-            if not whole:
-                return Unfit(name, "nothing follows its File Meta Information: cut short")
-            return replace(parcel, padding=len(octets) - whole)
+        with _contents(path) as whole:
+            return _parcel_of(whole, name, path)
     except RemoteProtocolError as error:
         return Unfit(name, str(error))
     except OSError as error:
         return Unfit(name, f"can't be read: {error.strerror or error}")
     except ValueError as error:
         return Unfit(name, f"can't be read: {error}")
+
+
+def _parcel_of(file: memoryview, name: str, path: Path) -> Parcel | Unfit:
+    meta = decode_file_meta(file, final=True)
+    if not meta.sop_instance_uid or not meta.sop_class_uid:
+        return Unfit(name, "its File Meta Information names no SOP Class or SOP Instance (PS3.10 §7.1)")
+    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        return Unfit(name, "a DICOMDIR, which is a directory of files and no instance to store (PS3.3 §F)")
+    with file[meta.length :] as octets:
+        whole = length_of_whole(octets, meta.transfer_syntax_uid)
+        if not whole:
+            return Unfit(name, "nothing follows its File Meta Information: cut short")
+        return Parcel(meta, name, path, padding=len(octets) - whole, looked_at=len(file))
 
 
 def _from_dataset(dataset: Any) -> Parcel | Unfit:

@@ -112,6 +112,18 @@ class Walker:
         # a UN of undefined length holds a sequence in Implicit VR (PS3.5 §6.2.2 note)
         return self._after_items(value, implicit=implicit or vr == "UN", depth=depth + 1)
 
+    def elements(self, at: int) -> Iterator[Element]:
+        """Give the elements from `at` on; :func:`elements` says what is raised."""
+        while at < self.size:
+            if not any(bytes(self.octets[at : at + 2])) and self.padded(at):
+                return
+            tag, vr, value, length = self.header(at, implicit=self.implicit)
+            if not tag >> 16:
+                raise self.broken("an element of group 0000, which no data set has", at)
+            end = self.after(tag, value, length, vr, implicit=self.implicit, depth=0)
+            yield Element(tag, vr, at, value, end - value)
+            at = end
+
     def _after_items(self, at: int, *, implicit: bool, depth: int) -> int:
         while True:
             tag, _, value, length = self.header(at, implicit=True)
@@ -156,17 +168,34 @@ def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
     """
     if transfer_syntax_uid == DEFLATED_LE:
         raise RemoteProtocolError("a deflated data set can't be walked", section="PS3.5 §A.5", offset=0)
-    walker = Walker(octets, transfer_syntax_uid)
-    at = 0
-    while at < walker.size:
-        if not any(bytes(octets[at : at + 2])) and walker.padded(at):
-            return
-        tag, vr, value, length = walker.header(at, implicit=walker.implicit)
-        if not tag >> 16:
-            raise walker.broken("an element of group 0000, which no data set has", at)
-        end = walker.after(tag, value, length, vr, implicit=walker.implicit, depth=0)
-        yield Element(tag, vr, at, value, end - value)
-        at = end
+    yield from Walker(octets, transfer_syntax_uid).elements(0)
+
+
+_PLAIN_IMPLICIT, _PLAIN_SHORT, _PLAIN_LONG = Struct("<HHL"), Struct("<HH2sH"), Struct("<L")
+
+
+def _end_of_plain(octets: Octets, implicit: bool) -> int:
+    """Pass over the plain elements that a little endian data set begins with: whole, of defined length, in order.
+
+    What is out of the ordinary ends it, and is for :meth:`Walker.elements` to judge.
+    """
+    at, size = 0, len(octets)
+    while at + 12 <= size:
+        if implicit:
+            group, _, length = _PLAIN_IMPLICIT.unpack_from(octets, at)
+            after = at + 8 + length
+        else:
+            group, _, vr, length = _PLAIN_SHORT.unpack_from(octets, at)
+            after = at + 8 + length
+            if vr in LONG_VRS:
+                (length,) = _PLAIN_LONG.unpack_from(octets, at + 8)
+                after = at + 12 + length
+            elif vr not in _SHORT_VRS:
+                break
+        if group in (0x0000, 0xFFFE) or length == _UNDEFINED or after > size:
+            break
+        at = after
+    return at
 
 
 def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
@@ -209,7 +238,9 @@ def length_of_whole(octets: Octets, transfer_syntax_uid: str) -> int:
     PS3.5 §7.1, §A.5.
     """
     if transfer_syntax_uid != DEFLATED_LE:
-        return max((element.end for element in elements(octets, transfer_syntax_uid)), default=0)
+        walker = Walker(octets, transfer_syntax_uid)
+        at = 0 if transfer_syntax_uid == EXPLICIT_BE else _end_of_plain(octets, walker.implicit)
+        return max((element.end for element in walker.elements(at)), default=at)
     for _ in elements(inflated(octets), EXPLICIT_LE):
         pass
     return len(octets)

@@ -213,7 +213,8 @@ def test_each_request_brings_one_whole_and_half_of_another(octets: dict[str, byt
     chance = random.Random(SEED)
 
     def lie(liar: Liar, command: Command, uids: Sequence[str]) -> None:
-        liar.send(uids[0])
+        if len(uids) > 1:
+            liar.send(uids[0])
         request = Command.of(
             "C-STORE-RQ", data=True, AffectedSOPClassUID=CT, AffectedSOPInstanceUID=uids[-1], MessageID=8, Priority=0
         )

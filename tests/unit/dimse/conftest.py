@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
+from dicomlab.dimse import retrieve
 from dicomlab.dimse.listener import Listener
 from dicomlab.dimse.node import Node
 from dicomlab.dimse.services import serve
@@ -36,6 +37,12 @@ class Pacs:
     listener: Listener
     node: Node
     known: dict[str, tuple[str, int]]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is late is not waited for long."""
+    monkeypatch.setattr(retrieve, "LATE_S", 0.2)
 
 
 @pytest.fixture

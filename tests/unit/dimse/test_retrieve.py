@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from dicomlab import trace
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse import retrieve as module
-from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_tree
+from dicomlab.dimse.command import Command
+from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_tree, keys_of
+from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.storage import send_instance
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError, Unreachable, UsageError
+from dicomlab.model.address import AEAddress, OwnAE
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Wanted
 from dicomlab.part10.files import FileWriter, read_file_meta
@@ -87,7 +92,7 @@ def test_what_arrives_is_what_lies_there(filled: Pacs, sink: Arrivals, method: s
         assert (arrival.source, arrival.file_meta) == ("PACS", None)
         assert dcmread(path).SOPInstanceUID == path.stem
     verb = "C-MOVE" if method == "move" else "C-GET"
-    assert wire.counts()[f"{verb}-RQ"] == 6
+    assert wire.counts()[f"{verb}-RQ"] == (7 if method == "move" else 6)  # one of them is moved first
     assert wire.counts()["C-STORE-RQ"] == 15
 
 
@@ -236,7 +241,7 @@ def test_what_did_not_come_is_told_in_the_peers_words(
         script.release()
 
     with playing(play) as address:
-        Node(address).deliver([Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2)], sink, Control())
+        Node(address).deliver([Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2)], sink, Control(), retries=0)
     assert {uid: text.split(" (disk)")[0] for uid, text in sink.failures.items()} == {
         uid: text.split(" (disk)")[0] for uid, text in told.items()
     }
@@ -315,21 +320,20 @@ def test_traffic_of_suboperations_counts_as_progress(start: Callable[..., Pacs],
     def play(script: Script) -> None:
         script.establish()
         command, _ = script.message()
-        from dicomlab.dimse.negotiation import Peer, Proposal
-        from dicomlab.dimse.storage import send_instance
-        from dicomlab.model.address import AEAddress, OwnAE
-
         us = Peer(AEAddress("LAB1", "127.0.0.1", port), OwnAE("PACS"))
         with us.associate([Proposal(CT, (EXPLICIT,))]) as association:
-            for dataset in datasets:
-                threading.Event().wait(0.3)  # each less than the timeout, together more
+            send_instance(association, association.contexts[1], datasets[0].SOPInstanceUID, b"ab" * 9)
+            script.say(command.response(0))
+            command, _ = script.message()
+            for dataset in datasets[1:]:
+                threading.Event().wait(0.6)  # each less than the timeout, together more
                 send_instance(association, association.contexts[1], dataset.SOPInstanceUID, b"ab" * 9)
         script.say(command.response(0))
         script.release()
 
     assert ours.me.ae_title == pacs.listener.ae_title
     with playing(play) as address:
-        node = Node(address, me=f"LAB1:{port}", timeout_s=0.6)
+        node = Node(address, me=f"LAB1:{port}", timeout_s=1.5)
         node.deliver(wanted(datasets), sink, Control(), method="move")
     assert len(sink.arrived) == 4
 
@@ -378,7 +382,7 @@ def test_half_an_instance_leaves_nothing(sink: Arrivals) -> None:
         script.send(pdu.DataTransfer(values))
 
     with playing(play) as address, pytest.raises(Interrupted, match="octets had arrived"):
-        Node(address).deliver([Wanted("1", "1.2", "1.2.1", CT)], sink, Control())
+        Node(address).deliver([Wanted("1", "1.2", "1.2.1", CT)], sink, Control(), retries=0)
     assert list(sink.folder.iterdir()) == []
 
 
@@ -446,3 +450,219 @@ def test_pynetdicom_gets_from_us(filled: Pacs) -> None:
 def test_holdings_are_what_the_tests_say(filled: Pacs) -> None:
     assert isinstance(filled.holdings, FolderHoldings)
     assert len(filled.holdings.files()) == len(cohort()) == 15
+
+
+# --- over several associations, and again ----------------------------------------------------------------------------
+
+
+def many(count: int = 60) -> list[Any]:
+    return [instance(n, series=f"1.2.3.1.{n % 3}") for n in range(1, count + 1)]
+
+
+def test_series_are_shared_among_associations(start: Callable[..., Pacs], sink: Arrivals) -> None:
+    pacs = start(*many())
+    with trace() as wire:
+        pacs.node.deliver(wanted(many()), sink, Control(), associations=3)
+    assert len(sink.arrived) == 60
+    assert wire.counts()["A-ASSOCIATE-RQ"] == wire.counts()["C-GET-RQ"] == 3
+    with trace() as wire:
+        pacs.node.deliver(wanted(many()), sink, Control(), associations=1)
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 1
+
+
+def test_series_stay_whole_and_shares_are_even() -> None:
+    some = [Wanted("1", f"1.{s}", f"1.{s}.{n}") for s, count in enumerate((50, 30, 20, 20)) for n in range(count)]
+    shares = module._shares(some, module.Manner(associations=2))
+    assert sorted(len(share) for share in shares) == [50, 70]
+    assert {one for share in shares for one in share} == set(some)
+    series = [{one.series_instance_uid for one in share} for share in shares]
+    assert not series[0] & series[1]
+    assert len(module._shares(some, module.Manner("move"))) == 1
+    assert len(module._shares(some[:30], module.Manner())) == 1
+
+
+def test_a_medium_that_fails_under_one_association_ends_the_others(start: Callable[..., Pacs], tmp_path: Path) -> None:
+    pacs = start(*many())
+    sink = Arrivals(tmp_path / "full", OSError(28, "No space left on device"), at=5)
+    with trace() as wire, pytest.raises(Interrupted, match="No space left"):
+        pacs.node.deliver(wanted(many()), sink, Control(), associations=3)
+    assert len(sink.arrived) == 5
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 3
+    assert not any("again" in text for text in plan(wire))
+
+
+def plan(wire: Any) -> list[str]:
+    return [event.text for event in wire if event.direction == "note"]
+
+
+def test_cancelling_ends_all_of_them(start: Callable[..., Pacs], tmp_path: Path) -> None:
+    pacs = start(*many())
+    control = Control()
+
+    class Enough(Arrivals):
+        def begin(self, arrival: Arrival) -> FileWriter:
+            if len(self.begun) == 4:
+                control.cancel()
+            return super().begin(arrival)
+
+    sink = Enough(tmp_path / "enough")
+    pacs.node.deliver(wanted(many()), sink, control, associations=3)
+    assert 5 <= len(sink.arrived) < 60
+    assert len(pacs.node.find("study")) == 1
+
+
+@pytest.mark.parametrize("at", [(1,), (2, 3), (4,)])
+def test_what_breaks_off_goes_on_with_the_rest(sink: Arrivals, at: tuple[int, ...]) -> None:
+    held = [instance(n) for n in range(1, 5)]
+    with trace() as wire, breaking(held, at) as address:
+        Node(address).deliver(wanted(held), sink, Control())
+    assert len(sink.arrived) == 4
+    assert len(sink.begun) <= 4 + len(at)
+    assert sink.failures == {}
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 1 + len(at)
+    assert sum("again" in text for text in plan(wire)) == len(at)
+
+
+def test_what_never_gets_on_is_given_up(sink: Arrivals) -> None:
+    held = [instance(n) for n in range(1, 5)]
+    with breaking(held, range(3, 99)) as address, pytest.raises(Interrupted):
+        Node(address).deliver(wanted(held), sink, Control(), retries=2)
+    assert len(sink.arrived) == 2
+
+
+@contextmanager
+def breaking(held: Sequence[Any], at: Container[int]) -> Iterator[str]:
+    """Pynetdicom, which aborts instead of sending some of what it is to send, counted over all associations."""
+    count = itertools.count(1)
+
+    def get(event: evt.Event) -> Iterator[Any]:
+        asked = event.identifier.SOPInstanceUID
+        found = [d for d in held if d.SOPInstanceUID in ([asked] if isinstance(asked, str) else asked)]
+        yield len(found)
+        for dataset in found:
+            if next(count) in at:
+                event.assoc.abort()
+                return
+            yield 0xFF00, dataset
+
+    ae = AE("PACS")
+    ae.add_supported_context(StudyGet)
+    ae.add_supported_context(CT, EXPLICIT, scu_role=True, scp_role=True)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_GET, get)])
+    try:
+        yield f"PACS@127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+
+
+def test_a_peer_without_resources_is_asked_again_for_what_is_missing(sink: Arrivals) -> None:
+    asked: list[Any] = []
+
+    def play(script: Script) -> None:
+        script.establish(scp=True)
+        for status in (0xA701, 0xA702, 0x0000):
+            command, data = script.message()
+            asked.append(dict(keys_of(data, EXPLICIT))[0x00080018,])
+            if status == 0xA702:
+                give(script, "1.2.1")
+            script.say(command.response(status))
+        script.release()
+
+    with playing(play) as address:
+        Node(address).deliver([Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2)], sink, Control())
+    assert asked == ["1.2.1\\1.2.2", "1.2.1\\1.2.2", "1.2.2"]
+    assert sink.arrived == {"1.2.1"}
+    assert sink.failures == {}  # it said Success: whoever asked compares
+
+
+def give(script: Script, uid: str, octets: bytes = b"ab" * 9) -> None:
+    context = next(c.id for c in script.request.contexts if c.abstract_syntax == CT)
+    fields = {"AffectedSOPClassUID": CT, "MessageID": 7, "AffectedSOPInstanceUID": uid, "Priority": 0}
+    script.say(Command.of("C-STORE-RQ", data=True, **fields), octets, context=context)
+    script.message()
+
+
+# --- the way back ----------------------------------------------------------------------------------------------------
+
+
+def test_the_way_back_is_tried_with_one_before_all_are_moved(filled: Pacs, sink: Arrivals) -> None:
+    node = ready_to_move(filled)
+    some = [one for one in wanted(cohort()) if one.series_instance_uid == "1.2.3.1.3"]
+    with trace() as wire:
+        node.deliver(some, sink, Control(), method="move")
+    assert len(sink.arrived) == 5
+    moves = [event.octets for event in wire if event.text.startswith("C-MOVE-RQ")]
+    assert len(moves) == 2
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000])
+def test_a_success_after_which_nothing_has_come_says_what_to_look_at(status: int, sink: Arrivals) -> None:
+    def play(script: Script) -> None:
+        script.establish()
+        final(script, "MOVE", status)
+        script.release()
+
+    port = free_port()
+    with playing(play) as address, pytest.raises(ServiceError, match=f"register LAB1 = 127.0.0.1:{port}") as caught:
+        Node(address, me=f"LAB1:{port}").deliver(
+            [Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2)], sink, Control(), method="move"
+        )
+    assert "nothing has come" in str(caught.value)
+
+
+def test_what_comes_after_the_last_word_is_taken_too(sink: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATE_S", 5.0)
+    port = free_port()
+
+    def play(script: Script) -> None:
+        script.establish()
+        command, _ = script.message()
+        script.say(command.response(0))
+        us = Peer(AEAddress("LAB1", "127.0.0.1", port), OwnAE("PACS"))
+        with us.associate([Proposal(CT, (EXPLICIT,))]) as association:
+            send_instance(association, association.contexts[1], "1.2.1", b"ab" * 9)
+        script.release()
+
+    with playing(play) as address:
+        node = Node(address, me=f"LAB1:{port}")
+        node.deliver([Wanted("1", "1.2", "1.2.1", CT)], sink, Control(), method="move")
+    assert sink.arrived == {"1.2.1"}
+
+
+# --- other models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "uid"),
+    [("instance", tables.COMPOSITE["GET"]), ("without bulk data", tables.WITHOUT_BULK_DATA)],
+)
+def test_the_models_that_need_no_keys_above(model: str, uid: str, sink: Arrivals) -> None:
+    heard: dict[str, Any] = {}
+
+    def play(script: Script) -> None:
+        request = script.establish(scp=True)
+        heard["offered"] = {one.abstract_syntax for one in request.contexts}
+        command, data = script.message()
+        heard["keys"] = dict(keys_of(data, EXPLICIT))
+        heard["class"] = command.text("AffectedSOPClassUID")
+        give(script, "1.2.1")
+        give(script, "1.2.2")
+        script.say(command.response(0))
+        script.release()
+
+    with playing(play) as address:
+        some = [Wanted(str(n), f"{n}.2", f"1.2.{n}", CT) for n in (1, 2)]
+        Node(address).deliver(some, sink, Control(), method="get", model=model)  # type: ignore[arg-type]
+    assert heard["class"] == uid
+    assert uid in heard["offered"]
+    assert heard["keys"] == {(0x00080052,): "IMAGE", (0x00080018,): "1.2.1\\1.2.2"}
+    assert sink.arrived == {"1.2.1", "1.2.2"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"model": "series"}, {"model": "without bulk data", "method": "move"}, {"associations": 17}, {"retries": 1.5}],
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"model|bulk|associations|retries"):
+        Node("PACS@127.0.0.1:1").deliver([Wanted("1", "1.2", "1.2.1", CT)], None, Control(), **options)  # type: ignore[arg-type]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
 
 import pytest
 from pydicom import Dataset
@@ -15,11 +18,14 @@ from dicomlab import trace
 from dicomlab.dimse import association as association_module
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse import search as module
+from dicomlab.dimse.association import Association
 from dicomlab.dimse.identifier import encode_query, encode_tree, keys_of
+from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import column
 from tests.unit.dimse.conftest import Pacs
+from tests.unit.dimse.holdings import instance
 from tests.unit.dimse.scripted import Script, playing
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -138,7 +144,6 @@ def row(study: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (0xA700, "A700H Refused: Out of Resources.*narrower range"),
         (0xA900, "A900H Identifier Does Not Match SOP Class.*other|fewer"),
         (0xC001, "C001H Unable to Process"),
         (0x0122, "0122H Refused: SOP Class Not Supported"),
@@ -167,9 +172,13 @@ def test_ff01_is_a_note() -> None:
         script.release()
 
     with trace() as wire, playing(play) as address:
-        assert len(Node(address).find("study")) == 2
+        found = Node(address).find("study")
+    assert len(found) == 2
+    assert found.complete
+    assert "FF01H" in found.warnings["problem"][0]
+    assert "FF01H" in repr(found)
     assert len(plan(wire)) == 1
-    assert plan(wire)[0].startswith("FF01H Matches are continuing")
+    assert "FF01H Matches are continuing" in plan(wire)[0]
 
 
 @pytest.mark.parametrize(
@@ -318,3 +327,199 @@ def test_pynetdicom_asks_us(filled: Pacs) -> None:
     assert [status for status, _ in answers] == [0xFF00, 0xFF00, 0]
     assert [str(i.PatientName) for _, i in answers[:2]] == ["Müller^Jürgen"] * 2
     assert [i.StudyInstanceUID for _, i in answers[:2]] == ["1.2.3.2", "1.2.3.3"]
+
+
+# --- peers with habits of their own ----------------------------------------------------------------------------------
+
+Study = dict[str, str]
+
+
+def studies(count: int) -> list[Study]:
+    """Studies over some years; many on one day, some without a date."""
+    chance = random.Random(count)
+    made = []
+    for number in range(count):
+        day = date(2015, 1, 1) + timedelta(days=chance.randrange(3000))
+        day = date(2020, 2, 29) if number % 3 == 0 else day
+        made.append({
+            "StudyInstanceUID": f"1.2.{number}", "StudyDate": f"{day:%Y%m%d}", "StudyTime": f"{chance.randrange(24):02}3000",
+            "StudyID": str(number % 2), "PatientName": "Müller^Jürgen",
+        })  # fmt: skip
+    return made
+
+
+class Habits:
+    """A peer that matches dates, times, UIDs and Study IDs, each in its own way; one association."""
+
+    def __init__(
+        self, held: list[Study], *, most: int = 10**9, refuses: bool = False, lists: str = "taken",
+        ends: int = 0, unmatched: bool = False,
+    ) -> None:  # fmt: skip
+        self.held, self.most, self.refuses, self.lists, self.ends, self.unmatched = (
+            held, most, refuses, lists, ends, unmatched,
+        )  # fmt: skip
+        self.asked: list[dict[str, str]] = []
+
+    def matches(self, one: Study, keys: dict[str, str]) -> bool:
+        for name, text in keys.items():
+            value = one.get(name, "")
+            if not text or name not in one or (self.unmatched and name == "StudyID"):
+                continue
+            if name in ("StudyDate", "StudyTime"):
+                start, dash, end = text.partition("-")
+                if not (start <= value and (value <= end or not end) if dash else value == text):
+                    return False
+            elif "\\" in text and self.lists != "taken":
+                if self.lists == "first" and value != text.split("\\")[0]:
+                    return False
+                if self.lists == "nothing":
+                    return False
+            elif "*" not in text and value not in text.split("\\"):
+                return False
+        return True
+
+    def __call__(self, script: Script) -> None:
+        script.establish()
+        with suppress(AssertionError):  # the release
+            while True:
+                command, data = script.message()
+                names = {column(name).path: name for name in self.held[0]}
+                keys = {names[path]: text for path, text in keys_of(data, EXPLICIT) if path in names}
+                self.asked.append(keys)
+                found = [one for one in self.held if self.matches(one, keys)]
+                if "\\" in keys["StudyInstanceUID"] and self.lists == "refused":
+                    script.say(command.response(0xA900, ErrorComment="no lists"))
+                    continue
+                if self.refuses and len(found) > self.most:
+                    script.say(command.response(0xA700))
+                    continue
+                for one in found[: self.most]:
+                    answer = [(column(name), text) for name, text in one.items()]
+                    status = 0xFF01 if self.unmatched else 0xFF00
+                    script.say(command.response(status, data=True), encode_query("study", answer, EXPLICIT))
+                script.say(command.response(self.ends if len(found) > self.most else 0))
+        script.send(pdu.ReleaseReply())
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("count", [450, 1500])
+def test_what_is_refused_or_cut_off_is_asked_by_date(count: int, refuses: bool) -> None:
+    habits = Habits(studies(count), most=100, refuses=refuses)
+    with trace() as wire, playing(habits) as address:
+        found = Node(address).find("study")
+    assert sorted(found["StudyInstanceUID"]) == sorted(one["StudyInstanceUID"] for one in habits.held)
+    assert found.complete
+    (told,) = found.warnings["problem"]
+    assert ("refused the whole (A700H)" in told) if refuses else ("at most 100 rows" in told)
+    assert ("without a Study Date" in told) == refuses
+    assert any(told in text for text in plan(wire))
+
+
+def test_a_round_number_of_rows_is_looked_at_twice_and_no_more() -> None:
+    habits = Habits(studies(200))
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyDate=("2015-01-01", None))
+    assert len(found) == 200
+    assert found.complete
+    assert list(found.warnings["problem"]) == []
+    assert len(habits.asked) == 3
+
+
+def test_a_range_is_kept_within_and_what_cannot_be_cut_further_is_said() -> None:
+    held = [one | {"StudyDate": "20200229", "StudyTime": "101010"} for one in studies(300)]
+    habits = Habits(held + [one | {"StudyDate": "20210301", "StudyInstanceUID": "9.9"} for one in held[:1]], most=128)
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyDate=("2020-01-01", "2021-12-31"))
+    assert len(found) == 129
+    assert not found.complete
+    assert "at most 128 rows" in found.note
+    assert all("2020" <= text[:4] <= "2021" for asked in habits.asked for text in [asked["StudyDate"]])
+
+
+def test_refused_and_not_to_be_cut_is_an_error() -> None:
+    habits = Habits(studies(50), most=10, refuses=True)
+    with playing(habits) as address, pytest.raises(ServiceError, match=r"A700H.*narrower range") as caught:
+        Node(address).find("study", StudyInstanceUID=[one["StudyInstanceUID"] for one in habits.held])
+    assert caught.value.status == 0xA700
+
+
+def test_a_limit_that_the_peer_admits_makes_the_cohort_incomplete() -> None:
+    habits = Habits(studies(50), most=13, ends=0xB001)
+    with playing(habits) as address:
+        found = Node(address).find("study")
+    assert (len(found), found.complete) == (13, False)
+    assert "B001H" in found.note
+
+
+@pytest.mark.parametrize("lists", ["taken", "passed over", "first", "nothing", "refused"])
+def test_lists_of_uids_have_one_answer_whatever_the_peer_makes_of_them(lists: str) -> None:
+    habits = Habits(studies(30), lists=lists)
+    wanted = ["1.2.7", "1.2.9", "9.9", "1.2.21"]
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyInstanceUID=wanted)
+    assert sorted(found["StudyInstanceUID"]) == ["1.2.21", "1.2.7", "1.2.9"]
+    assert found.complete
+    told = " ".join(found.warnings["problem"])
+    expected = {"taken": "", "passed over": "passed over a list", "first": "by itself", "nothing": "by itself",
+                "refused": "by itself"}  # fmt: skip
+    assert expected[lists] in told
+    assert bool(told) == (lists != "taken")
+    assert len(habits.asked) == {"taken": 1, "passed over": 1}.get(lists, 4 if lists == "first" else 5)
+
+
+def test_a_list_of_what_is_not_there_costs_two_questions_more() -> None:
+    habits = Habits(studies(3))
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyInstanceUID=[f"9.{n}" for n in range(40)])
+    assert len(found) == 0
+    assert found.complete
+    assert len(habits.asked) == 3
+
+
+def test_what_a_peer_does_not_match_is_matched_here() -> None:
+    habits = Habits(studies(30), unmatched=True)
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyID="1", PatientName="MÜLLER*")
+    assert len(found) == 15
+    assert set(found["StudyID"]) == {"1"}
+    assert any("15 rows that do not match" in text for text in found.warnings["problem"])
+
+
+def test_a_table_keeps_what_concerns_the_whole_of_it_when_it_is_cut() -> None:
+    with playing(Habits(studies(3), unmatched=True)) as address:
+        found = Node(address).find("study", StudyID="1")
+    assert "FF01H" in found[:1].warnings["problem"].tolist()[0]
+    assert found.warnings["row"].isna().all()
+
+
+def test_much_to_be_looked_below_is_looked_at_over_a_few_associations(start: Callable[..., Pacs]) -> None:
+    held = [instance(i, study=f"1.2.{n}", series=f"1.2.{n}.1") for n in range(1, 14) for i in (1, 2)]
+    pacs = start(*held)
+    with trace() as wire:
+        found = pacs.node.find("series", PatientID="P1")
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 3
+    assert wire.counts()["A-RELEASE-RQ"] == 3
+    alone = [pacs.node.find("series", StudyInstanceUID=uid)["SeriesInstanceUID"].tolist() for uid in
+             pacs.node.find("study")["StudyInstanceUID"]]  # fmt: skip
+    assert found["SeriesInstanceUID"].tolist() == [uid for uids in alone for uid in uids]
+    assert found.complete
+    cut = pacs.node.find("series", PatientID="P1", limit=3)
+    assert (len(cut), cut.complete) == (3, False)
+
+
+def test_a_peer_that_takes_one_association_is_asked_over_one(
+    start: Callable[..., Pacs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = start(*(instance(1, study=f"1.2.{n}", series=f"1.2.{n}.1") for n in range(1, 12)))
+    real, asked = Peer.associate, itertools.count()
+
+    def once(self: Peer, proposals: list[Proposal]) -> Association:
+        if next(asked):
+            raise Refused("local limit exceeded", endpoint="PACS")
+        return real(self, proposals)
+
+    monkeypatch.setattr(Peer, "associate", once)
+    with trace() as wire:
+        found = pacs.node.find("series", PatientID="P1")
+    assert len(found) == 11
+    assert any("no further association" in text for text in plan(wire))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
 from pynetdicom import AE, evt
 
 from dicomlab import trace
 from dicomlab.dimse import pdu
 from dicomlab.dimse import sending as module
+from dicomlab.dimse.association import Association
+from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
 from dicomlab.errors import Interrupted, Refused, Unreachable, UsageError
 from dicomlab.part10.files import parcel_of_file, read_file_meta
@@ -146,7 +154,9 @@ def test_a_pair_that_is_not_taken_is_a_row(tmp_path: Path) -> None:
     with pynetdicom_scp((CT, EXPLICIT)) as (address, _):
         report = Node(address).store(paths, progress=False)
     assert [o.result for o in report] == ["failed", "done", "failed"]
-    assert report.outcomes[0].status == "no accepted context for CT Image Storage in JPEG Baseline (Process 1)"
+    assert report.outcomes[0].status.startswith(
+        "no accepted context for CT Image Storage in JPEG Baseline (Process 1); it may take it uncompressed"
+    )
     assert "MR Image Storage" in report.outcomes[2].status
 
 
@@ -201,7 +211,7 @@ def test_a_break_in_the_middle_leaves_a_report_of_what_was_stored(tmp_path: Path
         script.send(pdu.Abort())
 
     with playing(play) as address, pytest.raises(Interrupted) as caught:
-        Node(address).store(paths, progress=False)
+        Node(address).store(paths, progress=False, retries=0)
     assert [(o.result, o.status) for o in caught.value.partial] == [
         ("done", "0000H Success"), ("failed", "not sent"), ("failed", "not sent"),
     ]  # fmt: skip
@@ -247,3 +257,159 @@ def test_many_are_sent_window_by_window(
 def test_a_data_set_without_uids_is_a_row(start: Callable[..., Pacs]) -> None:
     report = start().node.store(Dataset(), progress=False)
     assert report.counts == {"failed": 1}
+
+
+# --- over several associations, and again ----------------------------------------------------------------------------
+
+
+@contextmanager
+def moody_scp(
+    *contexts: tuple[str, str], statuses: Sequence[int] = (), abort_at: Container[int] = (), most: int = 10
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Pynetdicom, which answers with these statuses one after the other, or aborts at some of what it is sent."""
+    got: dict[str, bytes] = {}
+    count = itertools.count(1)
+
+    def store(event: evt.Event) -> int:
+        number = next(count)
+        if number in abort_at:
+            event.assoc.abort()
+            return 0xC000
+        got[event.request.AffectedSOPInstanceUID] = event.encoded_dataset(include_meta=False)
+        return statuses[number - 1] if number <= len(statuses) else 0
+
+    ae = AE("PACS")
+    ae.maximum_associations = most
+    for sop_class, syntax in contexts:
+        ae.add_supported_context(sop_class, syntax)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield f"PACS@127.0.0.1:{server.server_address[1]}", got
+    finally:
+        server.shutdown()
+
+
+def test_several_associations_share_the_work(start: Callable[..., Pacs], tmp_path: Path) -> None:
+    pacs = start()
+    write(tmp_path, *(instance(n) for n in range(1, 41)))
+    with trace() as wire:
+        report = pacs.node.store(tmp_path, progress=False, associations=4)
+    assert report.count("done") == len(pacs.holdings.files()) == 40
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 4
+    assert wire.counts()["C-STORE-RQ"] == 40
+    assert pacs.node.store(sorted(tmp_path.iterdir())[:2], progress=False, associations=4).count("done") == 2
+
+
+def test_a_refused_further_association_leaves_the_work_to_the_others(
+    start: Callable[..., Pacs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = start()
+    write(tmp_path / "here", *(instance(n) for n in range(1, 31)))
+    real, asked = Peer.associate, itertools.count()
+
+    def once(self: Peer, proposals: list[Proposal], **options: Any) -> Association:
+        if next(asked):
+            raise Refused("no more of you", endpoint="PACS")
+        return real(self, proposals, **options)
+
+    monkeypatch.setattr(Peer, "associate", once)
+    report = pacs.node.store(tmp_path / "here", progress=False, associations=3)
+    assert report.count("done") == len(pacs.holdings.files()) == 30
+    monkeypatch.setattr(Peer, "associate", lambda *_, **__: once(pacs.node._peer, []))
+    with pytest.raises(Refused, match="no more of you") as caught:
+        pacs.node.store(tmp_path / "here", progress=False, associations=3)
+    assert caught.value.partial.count("failed") == 30
+
+
+def test_what_breaks_off_goes_on_and_nothing_is_lost_or_left_out(tmp_path: Path) -> None:
+    paths = write(tmp_path, *(instance(n) for n in range(1, 11)))
+    with trace() as wire, moody_scp((CT, EXPLICIT), abort_at=(3, 4, 8)) as (address, got):
+        report = Node(address).store(paths, progress=False)
+    assert report.count("done") == 10
+    assert {path.stem for path in paths} == set(got)
+    assert wire.counts()["A-ASSOCIATE-RQ"] == 4
+    assert any("try 1 of 3 again" in event.text for event in wire if event.direction == "note")
+
+
+def test_what_never_gets_on_is_given_up(tmp_path: Path) -> None:
+    paths = write(tmp_path, instance(1), instance(2))
+    with moody_scp((CT, EXPLICIT), abort_at=range(2, 100)) as (address, _), pytest.raises(Interrupted) as caught:
+        Node(address).store(paths, progress=False, retries=2)
+    assert caught.value.partial.counts == {"done": 1, "failed": 1}
+
+
+def test_a_peer_without_resources_is_asked_again_and_one_that_can_never_is_not(tmp_path: Path) -> None:
+    paths = write(tmp_path, instance(1), instance(2))
+    with moody_scp((CT, EXPLICIT), statuses=[0xA700, 0xA700, 0, 0xC000]) as (address, got):
+        report = Node(address).store(paths, progress=False)
+    assert [one.status[:5] for one in report] == ["0000H", "C000H"]
+    assert len(got) == 2
+
+
+def test_nobody_there_is_not_waited_for(free_port: Callable[[], int], tmp_path: Path) -> None:
+    write(tmp_path, instance(1))
+    with trace() as wire, pytest.raises(Unreachable):
+        Node(f"PACS@127.0.0.1:{free_port()}").store(tmp_path, progress=False)
+    assert not any("again" in event.text for event in wire)
+
+
+@pytest.mark.parametrize("options", [{"associations": 0}, {"associations": True}, {"retries": -1}])
+def test_an_option_that_cannot_be_is_said_before_anything_is_sent(tmp_path: Path, options: dict[str, Any]) -> None:
+    write(tmp_path, instance(1))
+    with pytest.raises(UsageError, match=r"associations|retries"):
+        Node("PACS@127.0.0.1:1").store(tmp_path, progress=False, **options)
+
+
+# --- files that change, and pixels that must -------------------------------------------------------------------------
+
+
+def test_a_file_that_vanishes_or_shrinks_is_a_row(
+    start: Callable[..., Pacs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = start()
+    gone, shorter, fine = write(tmp_path, instance(1), instance(2, octets=100_000), instance(3))
+    windows = module._windows
+
+    def changed(items: Any) -> Iterator[Any]:
+        for window in windows(items):
+            gone.unlink()
+            shorter.write_bytes(shorter.read_bytes()[:50_000])
+            yield window
+
+    monkeypatch.setattr(module, "_windows", changed)
+    report = pacs.node.store(tmp_path, progress=False)
+    assert [one.result for one in report] == ["failed", "failed", "done"]
+    assert "can't be read" in report.outcomes[0].status
+    assert "shorter" in report.outcomes[1].status
+    assert [path.stem for path in pacs.holdings.files()] == [fine.stem]
+
+
+def test_pixels_are_decompressed_only_where_nothing_else_is_taken_and_the_user_agrees(tmp_path: Path) -> None:
+    source = dcmread(get_testdata_file("JPEG2000.dcm"))
+    paths = [Path(get_testdata_file("JPEG2000.dcm"))]
+    sop_class = str(source.SOPClassUID)
+    with moody_scp((sop_class, IMPLICIT)) as (address, got):
+        with pytest.raises(Refused, match="decompress=True"):
+            Node(address).store(paths, progress=False)
+        report = Node(address).store(paths, progress=False, decompress=True)
+    (outcome,) = report
+    assert (outcome.result, outcome.transfer_syntax_uid) == ("done", IMPLICIT)
+    assert "decompressed as Implicit VR Little Endian" in outcome.status
+    arrived = read_dataset(BytesIO(got[str(source.SOPInstanceUID)]), is_implicit_VR=True, is_little_endian=True)
+    arrived.file_meta = FileMetaDataset()
+    arrived.file_meta.TransferSyntaxUID = IMPLICIT
+    assert np.array_equal(arrived.pixel_array, source.pixel_array)
+    for element in source:
+        if element.tag != 0x7FE00010 and not element.tag.is_private:
+            assert arrived[element.tag].value == element.value
+    with moody_scp((sop_class, str(source.file_meta.TransferSyntaxUID)), (sop_class, IMPLICIT)) as (address, got):
+        report = Node(address).store(paths, progress=False, decompress=True)
+    assert report.outcomes[0].transfer_syntax_uid == source.file_meta.TransferSyntaxUID
+
+
+def test_pixels_that_cannot_be_decompressed_are_a_row(tmp_path: Path) -> None:
+    paths = write(tmp_path, instance(1, syntax=JPEG), instance(2))
+    with moody_scp((CT, EXPLICIT)) as (address, _):
+        report = Node(address).store(paths, progress=False, decompress=True)
+    assert [one.result for one in report] == ["failed", "done"]
+    assert "can't be decompressed" in report.outcomes[0].status

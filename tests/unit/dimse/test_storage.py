@@ -36,7 +36,11 @@ def test_more_than_128_pairs_need_several_associations() -> None:
     for proposals, part in dealt:
         assert len(proposals) <= 128
         assert {(p.abstract_syntax, p.transfer_syntaxes[0]) for p in proposals} >= set(part)
-    assert len(dealt) == 4
+    assert len(dealt) == 7
+    for proposals, _ in dealt:  # the default transfer syntax for every abstract syntax, in a context of its own
+        assert {p.abstract_syntax for p in proposals if p.transfer_syntaxes == (IMPLICIT,)} == {
+            p.abstract_syntax for p in proposals
+        }
     assert list(batches([], lambda one: one)) == []
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.charset import python_encoding
 
-from dicomlab.media.charset import codecs_of, decode_text
+from dicomlab.part10.charset import codecs_of, decode_text
 
 GERMAN = "Äneas^Rüdiger".encode("latin_1")
 JAPANESE = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"  # PS3.5 H.3.1
