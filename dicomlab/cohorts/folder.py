@@ -59,15 +59,17 @@ class Layout:
         standard = {c.name for c in standard_columns("instance")}
         return tuple(name for name in self.keywords if name not in standard)
 
-    def path(self, values: Mapping[str, Any]) -> Path:
-        """The relative path of one instance."""
+    def path(self, values: Mapping[str, Any], folder: Path | None = None) -> Path:
+        """The path of one instance, relative, or below `folder`."""
         filled = []
         for literal, name, spec, _ in self._parts:
             filled.append(literal.replace("\\", "/"))
             if name is not None:
                 text = _text(values.get(name))
                 filled.append(_short(text) if spec == "short" else _safe(text))
-        return Path(*("_" + p if p.split(".")[0].upper() in _RESERVED else p for p in "".join(filled).split("/") if p))
+        names = [p for p in "".join(filled).split("/") if p]
+        names = ["_" + p if p.partition(".")[0].upper() in _RESERVED else p for p in names]
+        return Path(folder, *names) if folder is not None else Path(*names)
 
 
 def _text(value: Any) -> str:
@@ -147,7 +149,7 @@ class FolderSink:
         """Where an instance lies; kept for those that were asked for, since it is wanted again when they arrive."""
         place = self._places.get(uid)
         if place is None:
-            place = self.folder / self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
+            place = self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid}, self.folder)
             if uid in self._rows:
                 self._places[uid] = place
         return place
