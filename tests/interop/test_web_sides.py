@@ -117,7 +117,7 @@ FAULTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize("streams", [pytest.param(1, marks=pytest.mark.full), 4])
 def test_a_retrieve_brings_everything_or_says_what_is_missing(
     archive: Archive, instances: list[Any], fault: str, streams: int, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_retrieve_brings_everything_or_says_what_is_missing(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("page", [5, 24, 1000])
+@pytest.mark.parametrize("page", [5, *(pytest.param(page, marks=pytest.mark.full) for page in (24, 1000))])
 def test_a_search_finds_everything_or_says_that_it_is_cut(
     archive: Archive, instances: list[Any], fault: str, page: int
 ) -> None:
