@@ -20,6 +20,7 @@ from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Wanted, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, remove_parts, sha256_of_dataset
+from dicomlab.part10.wholeness import Passing
 
 DEFAULT_LAYOUT = "{StudyInstanceUID:short}/{SeriesInstanceUID:short}/{SOPInstanceUID:short}.dcm"
 _SHORT = 12
@@ -183,21 +184,29 @@ class _Writer:
 
     def __init__(self, writer: FileWriter, keep: Callable[[Outcome], None], *, asked: bool) -> None:
         self._writer, self._keep, self._asked = writer, keep, asked
+        self._passing = Passing(writer.arrival.transfer_syntax_uid)
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""
         self._writer.write(octets)
+        self._passing.feed(octets)
 
     def finish(self) -> Outcome:
         """Keep the file, and its outcome."""
         outcome = self._writer.finish()
-        parcel = parcel_of_file(self._writer.path)
-        if isinstance(parcel, Unfit):  # it stays as it came, and the same call again fetches it anew
-            outcome = replace(outcome, result="failed", status=f"it arrived broken: {parcel.reason}")
+        if lack := self._lack():  # it stays as it came, and the same call again fetches it anew
+            outcome = replace(outcome, result="failed", status=f"it arrived broken: {lack}")
         elif not self._asked:
             outcome = replace(outcome, result="warning", status="the peer sent it without being asked")
         self._keep(outcome)
         return outcome
+
+    def _lack(self) -> str:
+        """What the instance lacks: by what passed, or by another look at the file where that doesn't tell."""
+        if self._passing.told:
+            return self._passing.lack()
+        parcel = parcel_of_file(self._writer.path)
+        return parcel.reason if isinstance(parcel, Unfit) else ""
 
     def abandon(self) -> None:
         """Leave no trace of it."""

@@ -93,6 +93,11 @@ class Passing:
         self._depth = depth
         return at
 
+    @property
+    def told(self) -> bool:
+        """Whether :meth:`lack` can tell: there is something, and nothing in it is beyond what is looked at."""
+        return self._known and self._total > 0
+
     def lack(self) -> str:
         """Say what is missing; ``""`` where it is whole, or where it can't be told."""
         if not self._known:
