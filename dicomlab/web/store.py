@@ -107,13 +107,17 @@ class Storer:
             searcher = Searcher(self._http, verdict, page=PAGE)
             resource = Resource("search", "instance", study, series)
             try:
-                rows = list(searcher.search(resource, (), (_UID,)))
+                missing = set(uids)
+                for row in searcher.search(resource, (), (_UID,)):
+                    missing -= {str(uid) for uid in row["SOPInstanceUID"]}
+                    if not missing:
+                        break
             except DicomlabError as error:
                 self._http.channel.note(f"what was stored can't be looked for: {error}")
                 return
             if self._control.cancelled or not verdict.complete:
                 return
-            unseen |= uids - {str(row["SOPInstanceUID"][0]) for row in rows if row["SOPInstanceUID"]}
+            unseen |= missing
         if unseen:
             text = "the answer names it as stored, a search does not find it"
             self._outcomes = [
