@@ -65,11 +65,10 @@ SCANNED = {
 
 def bench(size: Size, scratch: Path) -> Iterator[Row]:
     """Every job of the table."""
-    small = size.slices < 100
-    frames = 20 if small else 200
+    frames = size.slices // 2 + 1
     ct = write_series(scratch / "ct", 1, size.slices, 512)
     describe(scratch / "ct")
-    index = write_index(scratch / "index", 200 if small else 2_000)
+    index = write_index(scratch / "index", size.slices * 5 + 20 if size.slices < 100 else 2_000)
     big = write_big(scratch / "big", frames)
     (scratch / "orthanc").mkdir()
     with Orthanc(scratch / "orthanc") as orthanc:

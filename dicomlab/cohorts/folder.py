@@ -20,6 +20,7 @@ from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Wanted, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, remove_parts, sha256_of_dataset
+from dicomlab.part10.wholeness import Passing
 
 DEFAULT_LAYOUT = "{StudyInstanceUID:short}/{SeriesInstanceUID:short}/{SOPInstanceUID:short}.dcm"
 _SHORT = 12
@@ -59,15 +60,17 @@ class Layout:
         standard = {c.name for c in standard_columns("instance")}
         return tuple(name for name in self.keywords if name not in standard)
 
-    def path(self, values: Mapping[str, Any]) -> Path:
-        """The relative path of one instance."""
+    def path(self, values: Mapping[str, Any], folder: Path | None = None) -> Path:
+        """The path of one instance, relative, or below `folder`."""
         filled = []
         for literal, name, spec, _ in self._parts:
             filled.append(literal.replace("\\", "/"))
             if name is not None:
                 text = _text(values.get(name))
                 filled.append(_short(text) if spec == "short" else _safe(text))
-        return Path(*("_" + p if p.split(".")[0].upper() in _RESERVED else p for p in "".join(filled).split("/") if p))
+        names = [p for p in "".join(filled).split("/") if p]
+        names = ["_" + p if p.partition(".")[0].upper() in _RESERVED else p for p in names]
+        return Path(folder, *names) if folder is not None else Path(*names)
 
 
 def _text(value: Any) -> str:
@@ -147,7 +150,7 @@ class FolderSink:
         """Where an instance lies; kept for those that were asked for, since it is wanted again when they arrive."""
         place = self._places.get(uid)
         if place is None:
-            place = self.folder / self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid})
+            place = self._layout.path({**self._rows.get(uid, {}), "SOPInstanceUID": uid}, self.folder)
             if uid in self._rows:
                 self._places[uid] = place
         return place
@@ -181,21 +184,29 @@ class _Writer:
 
     def __init__(self, writer: FileWriter, keep: Callable[[Outcome], None], *, asked: bool) -> None:
         self._writer, self._keep, self._asked = writer, keep, asked
+        self._passing = Passing(writer.arrival.transfer_syntax_uid)
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""
         self._writer.write(octets)
+        self._passing.feed(octets)
 
     def finish(self) -> Outcome:
         """Keep the file, and its outcome."""
         outcome = self._writer.finish()
-        parcel = parcel_of_file(self._writer.path)
-        if isinstance(parcel, Unfit):  # it stays as it came, and the same call again fetches it anew
-            outcome = replace(outcome, result="failed", status=f"it arrived broken: {parcel.reason}")
+        if lack := self._lack():  # it stays as it came, and the same call again fetches it anew
+            outcome = replace(outcome, result="failed", status=f"it arrived broken: {lack}")
         elif not self._asked:
             outcome = replace(outcome, result="warning", status="the peer sent it without being asked")
         self._keep(outcome)
         return outcome
+
+    def _lack(self) -> str:
+        """What the instance lacks: by what passed, or by another look at the file where that doesn't tell."""
+        if self._passing.told:
+            return self._passing.lack()
+        parcel = parcel_of_file(self._writer.path)
+        return parcel.reason if isinstance(parcel, Unfit) else ""
 
     def abandon(self) -> None:
         """Leave no trace of it."""

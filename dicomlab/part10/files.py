@@ -128,9 +128,15 @@ class FileWriter:
             self.arrival.sop_class_uid,
             self.arrival.transfer_syntax_uid,
             self.octets,
-            self.path.relative_to(self._root).as_posix(),
+            self._below_root(),
             self._digest.hexdigest() if self._digest else "",
         )
+
+    def _below_root(self) -> str:
+        text, root = str(self.path), f"{self._root}{os.sep}"
+        if not text.startswith(root):
+            return self.path.relative_to(self._root).as_posix()
+        return text[len(root) :].replace(os.sep, "/")
 
     def abandon(self) -> None:
         """Remove what was written."""

@@ -50,6 +50,30 @@ def uids_of(octets: Octets, transfer_syntax_uid: str) -> dict[int, str]:
     return found
 
 
+def series_of(octets: Octets, transfer_syntax_uid: str) -> tuple[str, str]:
+    """Read the Study and Series Instance UIDs of a data set, and no further; ``""`` where there is none.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is cut short or broken before them.
+
+    Source
+    ------
+    PS3.5 §7.1.
+    """
+    found = {STUDY: "", SERIES: ""}
+    if transfer_syntax_uid == DEFLATED_LE:
+        octets, transfer_syntax_uid = inflated(octets), EXPLICIT_LE
+    for one in elements(octets, transfer_syntax_uid):
+        if one.tag in found and one.length <= 66:
+            value = bytes(octets[one.value : one.value + one.length])
+            found[one.tag] = value.decode("ascii", "replace").strip(" \0")
+        if one.tag >= SERIES:
+            break
+    return found[STUDY], found[SERIES]
+
+
 def can_decode(transfer_syntax_uid: str) -> bool:
     """Whether Explicit VR Little Endian can be made of that transfer syntax here."""
     if transfer_syntax_uid in UNCOMPRESSED:

@@ -306,12 +306,14 @@ class Conversation:
         if content_type:
             headers["Content-Type"] = content_type
         retries, redirects, renewed = _RETRIES, 0, False
+        # requests lets the environment's authorities win over the session's; what we were told goes before
+        trusted = None if self.site.verify_tls is True else self.site.verify_tls
         while True:
             session, auth = self._session_for(url)
             with self.mapped():
                 response = session.request(
                     method, url, headers=headers, data=body, auth=auth, allow_redirects=False, stream=True,
-                    timeout=(self.site.connect_timeout_s, timeout_s or self.site.timeout_s),
+                    timeout=(self.site.connect_timeout_s, timeout_s or self.site.timeout_s), verify=trusted,
                 )  # fmt: skip
             answer = Answer(self, response)
             target = response.headers.get("Location", "")

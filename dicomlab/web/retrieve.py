@@ -6,13 +6,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Sink, Wanted, Writer
 from dicomlab.part10.meta import NeedMore, decode_file_meta
+from dicomlab.part10.wholeness import Passing
 from dicomlab.web.http import Answer, Conversation, Site
 from dicomlab.web.media_types import DICOM, OCTETS, RELATED
 from dicomlab.web.multipart import Begin, Data, End, Event, PartReader
@@ -27,6 +28,7 @@ TRIES_EACH = 2
 T = TypeVar("T")
 
 
+_WITHOUT = "the server answered without the instance"
 NOT_TAKEN = frozenset({400, 406})
 """What servers answer to media types that they don't give."""
 
@@ -69,6 +71,8 @@ class _Incoming:
     uid: str = ""
     _refused: bool = False
     """Whether the sink did not want it."""
+    _passing: Passing = field(default_factory=Passing)
+    """Sees whether the data set itself is whole."""
 
     def take(self, octets: bytes | memoryview, *, final: bool = False) -> None:
         if self._refused:
@@ -94,19 +98,24 @@ class _Incoming:
         except DicomlabError as error:
             raise _SinkFailed(error) from error
         self._head = b""
+        self._passing = Passing(meta.transfer_syntax_uid)
         self._write(memoryview(head)[meta.length :])
 
     def _write(self, octets: bytes | memoryview) -> None:
         if len(octets) and self._writer is not None:
+            self._passing.feed(octets)
             try:
                 self._writer.write(octets)
             except DicomlabError as error:
                 raise _SinkFailed(error) from error
 
     def finish(self) -> str:
-        """End it as whole; its UID."""
+        """End it; what it lacks, although its part was whole."""
         if self._writer is None:
             self.take(b"", final=True)  # a part as short as its File Meta Information, or broken
+        if self._writer is not None and (lack := self._passing.lack()):
+            self.abandon()
+            return lack
         writer, self._writer = self._writer, None
         try:
             if writer is not None:
@@ -115,7 +124,7 @@ class _Incoming:
             self.sink.failed(self.uid, str(error))
         except DicomlabError as error:
             raise _SinkFailed(error) from error
-        return self.uid
+        return ""
 
     def abandon(self) -> None:
         if self._writer is not None:
@@ -150,6 +159,7 @@ class Retriever:
         self._site, self._sink, self._control = site, _OneAtATime(sink), control
         self._accepts, self._streams = accepts, streams
         self._arrived: set[str] = set()
+        self._torn: dict[str, str] = {}
 
     def deliver(self, wanted: Sequence[Wanted]) -> None:
         """Fetch series by series; what a series answer lacks is asked for instance by instance."""
@@ -237,7 +247,8 @@ class Retriever:
                 self._sink.failed(uid, str(error))
                 return
         if uid not in self._arrived:
-            self._sink.failed(uid, "the server answered without the instance")
+            lack = self._torn.get(uid)
+            self._sink.failed(uid, f"the server sent a part of it: {lack}" if lack else _WITHOUT)
 
     def _fetch(self, http: Conversation, resource: Resource) -> _Said | None:
         """Fetch one resource; what the server said where it declined. Raise where it would say that of all."""
@@ -271,8 +282,10 @@ class Retriever:
                 elif isinstance(event, Data):
                     incoming.take(event.octets)
                 else:
-                    uid = incoming.finish()
-                    self._arrived.add(uid)
+                    if lack := incoming.finish():
+                        self._torn[incoming.uid] = lack
+                    else:
+                        self._arrived.add(incoming.uid)
                     incoming = None
         finally:
             if incoming is not None:

@@ -98,7 +98,7 @@ class Searcher:
 
     def _studies(self, query: Query, wanted: tuple[Column, ...] | None = None) -> Iterator[Row]:
         wanted = wanted or tuple(c for c in query.columns if c.level in (None, "patient", "study"))
-        yield from self._search(Resource("search", "study"), query.matches_only(("patient", "study")), wanted)
+        yield from self.search(Resource("search", "study"), query.matches_only(("patient", "study")), wanted)
 
     def _series(self, query: Query) -> Iterator[Row]:
         upper = self._beyond(query, ("patient", "study"))
@@ -197,7 +197,7 @@ class Searcher:
         sent = [k for k in keys if k is not listed]
         among = None if listed is None else frozenset(listed.values)
         try:
-            for row in self._search(resource, sent, wanted):
+            for row in self.search(resource, sent, wanted):
                 if among is None or str(next(iter(row[unique]), "")) in among:
                     yield {**row, "StudyInstanceUID": [resource.study]}
         except ServiceError as error:
@@ -212,7 +212,7 @@ class Searcher:
             raise _Declined
         given = 0
         try:
-            for row in self._search(resource, keys, wanted):
+            for row in self.search(resource, keys, wanted):
                 filled = {**row, "StudyInstanceUID": [resource.study]} if resource.study else row
                 if not all(filled.get(name) for name in needed):
                     if given:
@@ -232,7 +232,7 @@ class Searcher:
 
     # --- one resource ------------------------------------------------------------------------------------------------
 
-    def _search(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
+    def search(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
         """Search one resource; long lists of UIDs become several requests."""
         lists = [k for k in keys if k.matching == "list"]
         if not lists:

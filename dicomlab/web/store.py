@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
@@ -15,7 +16,7 @@ from dicomlab.model.query import Key
 from dicomlab.model.report import Outcome, Report
 from dicomlab.part10.files import CHUNK_OCTETS, SUCCESS, Parcel, Unfit, parcels
 from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
-from dicomlab.web.datasets import NOT_ALLOWED, SERIES, STUDY, to_explicit_le, uids_of
+from dicomlab.web.datasets import NOT_ALLOWED, SERIES, STUDY, series_of, to_explicit_le, uids_of
 from dicomlab.web.http import MAX_JSON, Answer, Conversation
 from dicomlab.web.media_types import DICOM, DICOM_JSON, RELATED, MediaType
 from dicomlab.web.multipart import closing, new_boundary, part_head
@@ -25,6 +26,9 @@ from dicomlab.web.store_answer import StoreAnswer, parse_store_answer, words
 
 BATCH_INSTANCES = 25
 BATCH_OCTETS = 64 << 20
+PAGE = 1000
+"""Rows that one request of a search asks for."""
+_UID = column("SOPInstanceUID")
 _NO_SERVICE = frozenset({404, 405, 501})
 _TRANSCODED = "sent in Explicit VR Little Endian: web services don't carry the stored one (PS3.18 §8.7.3)"
 
@@ -71,6 +75,8 @@ class Storer:
     def __init__(self, http: Conversation, control: Control, title: str) -> None:
         self._http, self._control, self._title = http, control, title
         self._outcomes: list[Outcome] = []
+        self._named: dict[tuple[str, str], set[str]] = defaultdict(set)
+        """Series to the instances that an answer names as stored."""
 
     def store(self, what: Any) -> Report:
         """Send everything in batches; what can't be sent is reported and stops nothing."""
@@ -79,6 +85,8 @@ class Storer:
                 self._send(batch)
                 if self._control.cancelled:
                     break
+            if not self._control.cancelled:
+                self._confirm()
         return self._report("cancelled" if self._control.cancelled else "")
 
     @contextmanager
@@ -91,9 +99,37 @@ class Storer:
                 error.trace = error.trace or self._http.channel.trace
                 raise
 
+    def _confirm(self) -> None:
+        """Look for what the answers name as stored: one search for each series. Without a search they are believed."""
+        unseen: set[str] = set()
+        for (study, series), uids in self._named.items():
+            verdict = Verdict()
+            searcher = Searcher(self._http, verdict, page=PAGE)
+            resource = Resource("search", "instance", study, series)
+            try:
+                missing = set(uids)
+                for row in searcher.search(resource, (), (_UID,)):
+                    missing -= {str(uid) for uid in row["SOPInstanceUID"]}
+                    if not missing:
+                        break
+            except DicomlabError as error:
+                self._http.channel.note(f"what was stored can't be looked for: {error}")
+                return
+            if self._control.cancelled or not verdict.complete:
+                return
+            unseen |= missing
+        if unseen:
+            text = "the answer names it as stored, a search does not find it"
+            self._outcomes = [
+                replace(o, result="pending", status=f"{o.status}; {text}") if o.sop_instance_uid in unseen else o
+                for o in self._outcomes
+            ]
+
     def _report(self, note: str) -> Report:
         failed = sum(o.result == "failed" for o in self._outcomes)
+        unsure = sum(o.result == "pending" for o in self._outcomes)
         note = note or (f"{failed} instances were not stored" if failed else "")
+        note = note or (f"{unsure} instances are not found by a search" if unsure else "")
         return Report(self._title, tuple(self._outcomes), not note, note, trace=self._http.channel.trace)
 
     def _keep(self, outcome: Outcome) -> None:
@@ -191,6 +227,7 @@ class Storer:
         """Stored is what was sent and is referenced in the answer, whatever the status line says."""
         if item.uid in answer.stored:
             warning = answer.stored[item.uid]
+            self._remember(item)
             result = "done" if warning is None else "warning"
             return self._outcome(item, result, SUCCESS if warning is None else words(warning))
         if item.uid in answer.failed:
@@ -201,6 +238,16 @@ class Storer:
         return self._outcome(
             item, "failed", f"{status}{reason}: the answer does not name it, nor does a search find it"
         )
+
+    def _remember(self, item: _Item) -> None:
+        """Keep where to look for an instance that an answer names."""
+        try:
+            with item.parcel.dataset() as octets:
+                study, series = series_of(octets, item.parcel.meta.transfer_syntax_uid)
+        except (DicomlabError, OSError):  # sent and taken: where it lies is all that is not known
+            return
+        if study and series:
+            self._named[study, series].add(item.uid)
 
     def _found(self, item: _Item) -> bool:
         """Ask whether the server has an instance of which its answer said nothing."""

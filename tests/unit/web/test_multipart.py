@@ -164,3 +164,21 @@ def test_parts_are_counted() -> None:
     reader = PartReader(B, max_parts=2)
     with pytest.raises(RemoteProtocolError, match="more than 2 parts"):
         list(reader.feed(written([b"1", b"2", b"3"])))
+
+
+@pytest.mark.parametrize("lie", [-1, 2, 5, 40])
+@pytest.mark.parametrize("step", [1, 7, 64, 1000])
+def test_a_length_that_lies_after_others_were_right_is_told(lie: int, step: int) -> None:
+    """The first part's length proved right, so that of the second was believed."""
+    out = b"".join(
+        part_head(B, {"Content-Length": str(len(body) + extra)}, first=at == 0) + body
+        for at, (body, extra) in enumerate([(b"a" * 50, 0), (b"b" * 50, lie), (b"c" * 50, 0)])
+    )
+    with pytest.raises(RemoteProtocolError, match="part 2 announces"):
+        read(out + closing(B), step)
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 1000])
+def test_lengths_that_are_believed_pass_over_what_looks_like_a_delimiter(step: int) -> None:
+    bodies = [b"a", fill(b"x\r\n--%b--\r\ny"), b"", fill(b"--%b\r\n"), b"z\r"]
+    assert [body for _, body in read(written(bodies), step)] == bodies
