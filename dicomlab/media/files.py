@@ -15,8 +15,8 @@ from pydicom.uid import generate_uid
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Leaf, decode_dicomdir, encode_dicomdir
 from dicomlab.media.file_ids import FileIds, is_file_id
+from dicomlab.media.found import FileError, Found, Scan, examine, opened, trace_file
 from dicomlab.media.records import SEQUENCES, record_type
-from dicomlab.media.scan import FileError, Found, Scan, examine, opened, trace_file
 from dicomlab.media.sequences import read_sequences
 from dicomlab.model.columns import columns
 from dicomlab.model.matching import first
@@ -184,11 +184,21 @@ class _Skipped:
         """There is nothing to leave."""
 
 
-def parcel_of(found: Found) -> Parcel:
-    """A file as it lies; its identity is that of the data set, whatever the File Meta Information says."""
+def parcel_of(found: Found) -> Parcel | Unfit:
+    """A file as it lies; its identity is that of the data set, whatever the File Meta Information says.
+
+    One that lies in an archive, or lacks what stands in front of a data set, is opened when it is needed. One that only
+    another reader understands is not given on.
+    """
+    if found.unfit:
+        return Unfit(found.name, found.unfit)
     sop_class_uid = first(found.row, "SOPClassUID")
     meta = replace(found.meta, sop_class_uid=sop_class_uid, sop_instance_uid=found.sop_instance_uid)
-    return Parcel(meta, found.name, found.path, padding=found.padding)
+    if not found.bare and found.path.is_file():
+        return Parcel(meta, found.name, found.path, padding=found.padding)
+    length = len(found.file_meta()) if found.bare else meta.length
+    whole = length + found.size - meta.length
+    return Parcel(replace(meta, length=length), found.name, opener=found.part10, whole=whole)
 
 
 def copy(parcel: Parcel, sink: Sink, channel: Channel | None = None) -> Outcome:

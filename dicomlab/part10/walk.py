@@ -30,7 +30,7 @@ MAX_PADDING = 64 << 10
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SHORT_VRS = frozenset(
+SHORT_VRS = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
     | {b"ST", b"TM", b"UI", b"UL", b"US"}
 )
@@ -83,7 +83,7 @@ class Walker:
         if implicit or group == 0xFFFE:
             return tag, "", at + 8, self._u32.unpack_from(self.octets, at + 4)[0]
         vr = bytes(self.octets[at + 4 : at + 6])
-        if vr in _SHORT_VRS:
+        if vr in SHORT_VRS:
             return tag, vr.decode(), at + 8, self._u16.unpack_from(self.octets, at + 6)[0]
         if vr not in LONG_VRS and not (vr.isalpha() and vr.isupper()):
             raise RemoteProtocolError(f"{vr!r} is no VR, at ({group:04X},{element:04X})", section=_SECTION, offset=at)
