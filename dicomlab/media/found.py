@@ -315,6 +315,13 @@ class Scan:
         kinds, again = self.index["kind"], self.index.duplicates
         return Counter("duplicate" if number in again else kinds[number] for number in self.index.errors)
 
+    def _as_it_was(self, path: str, size: int, mtime_ns: int) -> bool:
+        try:
+            status = (self.root / path).stat()
+        except (OSError, ValueError):
+            return False
+        return status.st_size == size and mtime_ns in (status.st_mtime_ns, -1)
+
     @property
     def held(self) -> set[str]:
         """The columns that have been read of every instance."""
@@ -327,7 +334,7 @@ class Scan:
             return
         index = self.index
         files = {(index["path"][n], index["size"][n], index["mtime_ns"][n]): None for n in self.instances.numbers}
-        batch = read_chunk(str(self.root), list(files), missing, whole=False)
+        batch = read_chunk(str(self.root), [one for one in files if self._as_it_was(*one)], missing, whole=False)
         places = {
             (path, member): n
             for n, (path, member, kind) in enumerate(zip(batch["path"], batch["member"], batch["kind"], strict=True))
