@@ -1,6 +1,6 @@
 """An index as Parquet: where it lies, how it is written part by part while a scan goes on, and read again.
 
-A scan writes into a folder of its own, ``<number>.part``, one file for each 16,384 rows; when it is whole the folder
+A scan writes into a folder of its own, ``<number>.part``, one file for each 4096 rows; when it is whole the folder
 loses the suffix, and what was before it is removed. A scan that was killed leaves its parts, and the next one starts
 from them. An index holds names of patients, as the data do: nobody but the owner may open its folder.
 """
@@ -26,7 +26,7 @@ from dicomlab.media.listing import INDEX_NAME
 VERSION = 1
 """Of what a row means: an index of another version is not read."""
 
-PART_ROWS = 1 << 14
+PART_ROWS = 1 << 12
 """Rows of one file; what a kill loses at most."""
 PART_S = 30.0
 """Seconds after which a file is written though it is not full."""
@@ -250,15 +250,27 @@ def _names_in(path: Path) -> tuple[str, ...] | None:
 def _index_of(paths: Sequence[Path], names: tuple[str, ...]) -> Index:
     """The index of some parts, each column read when it is asked for."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    sources: list[Any] = list(paths)
+    texts = [name for name in (*FACTS, *names) if name not in _NUMBERS and name != "path"]
+
+    def opened(source: Any) -> Any:
+        return pq.ParquetFile(source, read_dictionary=texts)
+
+    files: list[Any] = []
     with suppress(OSError):
-        if sum(path.stat().st_size for path in paths) <= _HELD_OCTETS:  # so that another scan may replace them
-            sources = [pa.py_buffer(path.read_bytes()) for path in paths]
+        if sum(path.stat().st_size for path in paths) <= _HELD_OCTETS:  # another scan may then replace them
+            files = [opened(pa.BufferReader(path.read_bytes())) for path in paths]
 
     def column(name: str) -> list[Any]:
         try:
-            return [value for source in sources for value in _column(source, name)]
+            if files:
+                return [value for file in files for value in _column(file, name)]
+            found = []
+            for path in paths:
+                with opened(path) as file:
+                    found += _column(file, name)
+            return found
         except Exception as error:
             text = "the index of this folder is damaged or gone; scan(cache=False) reads the files themselves"
             raise Interrupted(text, endpoint=str(paths[0].parent.parent)) from error
@@ -266,16 +278,11 @@ def _index_of(paths: Sequence[Path], names: tuple[str, ...]) -> Index:
     return Index(names, {}, column)
 
 
-def _column(source: Any, name: str) -> list[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    texts = name not in _NUMBERS and name != "path"
-    file = pa.BufferReader(source) if isinstance(source, pa.Buffer) else source
-    array = pq.read_table(file, columns=[name], read_dictionary=[name] if texts else None).column(0).combine_chunks()
+def _column(file: Any, name: str) -> list[Any]:
+    array = file.read(columns=[name]).column(0).combine_chunks()
     if name == "path":
         return [value.decode("utf-8", "surrogateescape") for value in array.to_pylist()]
-    if not texts:
+    if name in _NUMBERS:
         found: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
         return found
     values = [*array.dictionary.to_pylist(), None]
