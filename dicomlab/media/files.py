@@ -114,7 +114,6 @@ class FileSetSink:
                 path.replace(target)
             found.path, found.name = target, target.relative_to(self.root).as_posix()
             self._scan.instances[found.sop_instance_uid] = found
-            self._scan.listed += 1
             self._changed = True
         trace_file(self._channel, "sent", f"written: {found.name}", start)
         return replace(outcome, path=found.name)

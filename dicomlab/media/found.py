@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from dicomlab.errors import RemoteProtocolError
@@ -262,39 +263,39 @@ class Instances(MutableMapping[str, Found]):
         return found_of(self._index, number, self._root / name, name, row)
 
 
-@dataclass(slots=True)
+@dataclass
 class Scan:
     """What one look through a folder found."""
 
     root: Path
     index: Index = field(default_factory=lambda: Collector(BASE).index())
     complete: bool = False
-    instances: Instances = field(init=False)
-    """By SOP Instance UID, in the order of their paths."""
-    listed: int = field(init=False)
-    """Files listed, members of archives instead of archives, without DICOMDIRs: ``len(instances) + len(errors)``."""
-    directories: list[Path] = field(init=False)
-    """DICOMDIR files: neither instances nor errors."""
     note: str = ""
     """Why the index could not be kept."""
-    _errors: list[FileError] | None = None
 
-    def __post_init__(self) -> None:
-        """Sort the rows out."""
-        self.instances = Instances(self.root, self.index)
-        self.directories = [self.root / self.index.place(number) for number in self.index.directories]
-        self.listed = len(self.index) - len(self.directories)
+    @cached_property
+    def instances(self) -> Instances:
+        """By SOP Instance UID, in the order of their paths."""
+        return Instances(self.root, self.index)
+
+    @cached_property
+    def directories(self) -> list[Path]:
+        """DICOMDIR files: neither instances nor errors."""
+        return [self.root / self.index.place(number) for number in self.index.directories]
 
     @property
+    def listed(self) -> int:
+        """Files listed, members of archives instead of archives, without DICOMDIRs."""
+        return len(self.index) - len(self.index.directories) + len(self.instances.added)
+
+    @cached_property
     def errors(self) -> list[FileError]:
         """Every listed file that is no instance."""
-        if self._errors is None:
-            again = self.index.duplicates
-            self._errors = [
-                self._duplicate(number, again[number]) if number in again else self._error(number)
-                for number in self.index.errors
-            ]
-        return self._errors
+        again = self.index.duplicates
+        return [
+            self._duplicate(number, again[number]) if number in again else self._error(number)
+            for number in self.index.errors
+        ]
 
     def _error(self, number: int) -> FileError:
         return error_of(self.index, number, self.index.place(number) or self.root.name)

@@ -58,11 +58,15 @@ class Index:
 
     def _sort_out(self) -> None:
         """Of several instances with one UID the first that was listed counts."""
-        first: dict[str, int] = {}
-        for number, (kind, uid) in enumerate(zip(self["kind"], self["SOPInstanceUID"], strict=True)):
-            if not kind and (before := first.setdefault(uid, number)) != number:
-                self._again[number] = before
-        self._instances = list(first.values())
+        numbers = [number for number, kind in enumerate(self["kind"]) if not kind]
+        uids = self.texts("SOPInstanceUID", numbers)
+        if len(set(uids)) < len(uids):
+            first: dict[str, int] = {}
+            for number, uid in zip(numbers, uids, strict=True):
+                if (before := first.setdefault(uid, number)) != number:
+                    self._again[number] = before
+            numbers = list(first.values())
+        self._instances = numbers
 
     @property
     def instances(self) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import eq
 
 from dicomlab.media.index import Index
 from dicomlab.media.listing import Entry
@@ -26,26 +28,33 @@ class Known:
     def __init__(self, index: Index, *, whole: bool = True) -> None:
         self.index = index
         self.whole = whole
-        self._files: list[Entry] = []
-        self._starts: list[int] = []
-        self._stops: list[int] = []
+        self._files: list[Entry] = list(zip(index["path"], index["size"], index["mtime_ns"], strict=True))
+        self._starts: Sequence[int] = range(len(self._files))
+        self._stops: Sequence[int] = range(1, len(self._files) + 1)
         self.unlisted: set[str] = set()
         """Paths of what was no file to be read."""
-        last: Entry | None = None
-        for number, one in enumerate(zip(index["path"], index["size"], index["mtime_ns"], strict=True)):
-            if one == last:
-                self._stops[-1] = number + 1  # another member of the same archive
-            elif not one[2]:
-                self.unlisted.add(one[0])
-            else:
-                self._files.append(one)
-                self._starts.append(number)
-                self._stops.append(number + 1)
-                last = one
+        if 0 in index["mtime_ns"] or any(map(eq, self._files, islice(self._files, 1, None))):
+            self._merge(self._files)
         self._at = 0
         self._by_path: dict[str, int] | None = None
         self.seen = 0
         """Files that were found unchanged."""
+
+    def _merge(self, listed: list[Entry]) -> None:
+        """Several rows are members of one archive, others no files to be read."""
+        files: list[Entry] = []
+        starts: list[int] = []
+        stops: list[int] = []
+        for number, one in enumerate(listed):
+            if not one[2]:
+                self.unlisted.add(one[0])
+            elif files and one == files[-1] and stops[-1] == number:
+                stops[-1] = number + 1
+            else:
+                files.append(one)
+                starts.append(number)
+                stops.append(number + 1)
+        self._files, self._starts, self._stops = files, starts, stops
 
     def __len__(self) -> int:
         """Count the files, archives once."""
@@ -54,7 +63,9 @@ class Known:
     def divide(self, entries: Sequence[Entry]) -> Iterator[Run | list[Entry]]:
         """Divide the files of one folder, in order, into those that are known and others."""
         at, count = self._at, len(entries)
-        if count and self._files[at : at + count] == entries:
+        if not count:
+            return
+        if self._files[at : at + count] == entries:
             self._at += count
             self.seen += count
             yield self._starts[at], self._stops[at + count - 1]

@@ -199,14 +199,14 @@ class _Walk:
         head, base = self._head(at)
         unpack, u32, short, long = grammar.header.unpack_from, grammar.u32.unpack_from, grammar.short, grammar.long
         slots, expected = self.plan.ready(grammar)
-        slot_of, values = slots.get, found.values
+        slot_of, values, group = slots.get, found.values, 0xFFFF0000 if grammar.big else 0xFFFF
         pos, here, size = at - base, len(head), self.size - base
         try:
             while pos < size:
                 key, vr, length = unpack(head, pos)
-                if vr in short:
+                if vr in short and key & group:
                     start = pos + 8
-                elif vr in long:
+                elif vr in long and key & group:
                     (length,) = u32(head, pos + 8)
                     start = pos + 12
                 else:
