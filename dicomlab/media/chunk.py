@@ -17,7 +17,7 @@ from dicomlab.errors import RemoteProtocolError
 from dicomlab.media.cells import Cells, plan_of
 from dicomlab.media.containers import Container, UnfitMember, container_in, members_of
 from dicomlab.media.listing import Entry, Unlisted, reason
-from dicomlab.media.look import META_KEYWORDS, Looked, kind_of, look, missing_uids
+from dicomlab.media.look import DIRECTORY, META_KEYWORDS, Looked, kind_of, look, missing_uids
 from dicomlab.media.walker import HEAD_OCTETS, Plan, Read
 from dicomlab.model.columns import Column, columns
 
@@ -84,6 +84,16 @@ class Rows:
         end = looked.walked.end or size
         self._facts.append((*entry, member, end, size - end))
         self._looked.append(looked)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last row is an error."""
+        return self._looked[-1].kind not in ("", DIRECTORY)
+
+    def forget(self) -> None:
+        """Take the last row back."""
+        self._looked.pop()
+        self._facts.pop()
 
     def fail(self, entry: Entry, member: str | None, size: int, kind: Any, message: str) -> None:
         """Add a row for what can't be read at all."""
@@ -216,7 +226,7 @@ def _read(root: str, entry: Entry, rows: Rows) -> None:
     descriptor = opened_descriptor(root, path)
     try:
         head = os.read(descriptor, HEAD_OCTETS)
-        if len(head) < HEAD_OCTETS and len(head) != size:
+        if len(head) != min(size, HEAD_OCTETS):
             size = _now(descriptor)
         if not size:
             rows.fail(entry, None, 0, "empty", "the file holds no octet")
@@ -228,6 +238,9 @@ def _read(root: str, entry: Entry, rows: Rows) -> None:
                 _read_container(Container(kind, read, size), entry, rows)
                 return
         rows.look(read, entry, None, size, head)
+        if rows.failed and (now := _now(descriptor)) != size:  # still being written: as it is now
+            rows.forget()
+            rows.look(read, entry, None, now, head)
     finally:
         os.close(descriptor)
 

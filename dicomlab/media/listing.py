@@ -80,14 +80,17 @@ def list_folders(root: Path) -> Iterator[Folder]:
                         entries.append((path, status.st_size, status.st_mtime_ns))
                     else:
                         unlisted.append(Unlisted(path, "not_dicom", "no regular file"))
-            except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            except OSError as error:
                 unlisted.append(Unlisted(path, *reason(error)))
         yield Folder(entries, unlisted)
         waiting += reversed(folders)
 
 
 def _leads_to_a_file(path: Path, inside: Path) -> bool:
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except RuntimeError:  # links in a circle
+        return False
     return target.is_relative_to(inside) and not target.is_dir() and target.exists()
 
 
