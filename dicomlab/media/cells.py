@@ -69,9 +69,9 @@ def plan_of(columns: Iterable[Column]) -> Plan:
 
     Source
     ------
-    PS3.10 §7.1 (group 0002 is not in the data set).
+    PS3.6 §6 (registry of data elements).
     """
-    return Plan((one.tag, _expected(one)) for one in columns if one.tag >> 16 != 0x0002)
+    return Plan((one.tag, _expected(one)) for one in columns)
 
 
 def _expected(column: Column) -> str:
@@ -84,7 +84,6 @@ class Cells:
     Parameters
     ----------
     columns : sequence of Column
-        None of group 0002.
     plan : Plan
         Of these columns.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from dicomlab.media.cells import Cells, plan_of
 from dicomlab.media.containers import Container, UnfitMember, container_in, members_of
 from dicomlab.media.listing import Entry, Unlisted, reason
 from dicomlab.media.look import DIRECTORY, META_KEYWORDS, Looked, kind_of, look, missing_uids
-from dicomlab.media.walker import HEAD_OCTETS, Plan, Read
+from dicomlab.media.walker import EXPLICIT, HEAD_OCTETS, Plan, Read, Walked, walk
 from dicomlab.model.columns import Column, columns
 
 FACTS = (
@@ -54,14 +55,20 @@ class _Asked(NamedTuple):
     plan: Plan
     cells: Cells
     required: tuple[int, ...]
+    meta: tuple[Column, ...]
+    """Of the File Meta Information, beside what is always kept of it."""
+    meta_plan: Plan
+    meta_cells: Cells
 
 
 @lru_cache(maxsize=8)
 def _asked(names: tuple[str, ...], whole: bool) -> _Asked:
-    wanted = columns(name for name in names if name not in META_KEYWORDS)
-    plan = plan_of(wanted)
+    others = columns(name for name in names if name not in META_KEYWORDS)
+    meta = tuple(one for one in others if one.tag >> 16 == 0x0002)
+    wanted = tuple(one for one in others if one not in meta)
+    plan, meta_plan = plan_of(wanted), plan_of(meta)
     required = tuple(plan.tags.index(one.tag) for one in columns(REQUIRED)) if whole else ()
-    return _Asked(wanted, plan, Cells(wanted, plan), required)
+    return _Asked(wanted, plan, Cells(wanted, plan), required, meta, meta_plan, Cells(meta, meta_plan))
 
 
 class Rows:
@@ -72,6 +79,7 @@ class Rows:
         self._asked = _asked(names, whole)
         self._facts: list[tuple[object, ...]] = []
         self._looked: list[Looked] = []
+        self._metas: list[Walked] = []
 
     @property
     def plan(self) -> Plan:
@@ -84,6 +92,17 @@ class Rows:
         end = looked.walked.end or size
         self._facts.append((*entry, member, end, size - end))
         self._looked.append(looked)
+        if self._asked.meta:
+            self._metas.append(self._meta_of(read, head, looked.meta_length))
+
+    def _meta_of(self, read: Read, head: bytes, length: int) -> Walked:
+        """More of the File Meta Information than is always kept."""
+        found = Walked(self._asked.meta_plan.blank.copy())
+        start = 132 if head[128:132] == b"DICM" else 0
+        with suppress(RemoteProtocolError):  # what is there before it breaks
+            if length:
+                walk(found, read, (start, length), EXPLICIT, self._asked.meta_plan)
+        return found
 
     @property
     def failed(self) -> bool:
@@ -92,8 +111,9 @@ class Rows:
 
     def forget(self) -> None:
         """Take the last row back."""
-        self._looked.pop()
-        self._facts.pop()
+        for rows in (self._looked, self._facts, self._metas):
+            if rows:
+                rows.pop()
 
     def fail(self, entry: Entry, member: str | None, size: int, kind: Any, message: str) -> None:
         """Add a row for what can't be read at all."""
@@ -101,13 +121,13 @@ class Rows:
         looked.walked.values = self._asked.plan.blank
         self._facts.append((*entry, member, size, 0))
         self._looked.append(looked.fail(kind, message))
+        if self._asked.meta:
+            self._metas.append(Walked(self._asked.meta_plan.blank))
 
     def batch(self) -> Batch:
         """All rows, column by column."""
         looked = self._looked
-        batch: Batch = dict(zip(FACTS[:6], map(list, zip(*self._facts, strict=True)), strict=True)) if looked else {}
-        for name in FACTS[: 6 * (not looked)]:
-            batch[name] = []
+        batch: Batch = {name: [facts[place] for facts in self._facts] for place, name in enumerate(FACTS[:6])}
         texts, doubtful = self._asked.cells.texts([(one.grammar, one.walked) for one in looked])
         for number in doubtful:
             looked[number].notes.append("encoding: text that is none in the character set of the data set")
@@ -121,6 +141,9 @@ class Rows:
         for place, name in enumerate(META_KEYWORDS):
             batch[name] = _meta_texts([one.meta[place] for one in looked])
         batch |= {one.name: column for one, column in zip(self._asked.columns, texts, strict=True)}
+        if self._asked.meta:
+            metas, _ = self._asked.meta_cells.texts([(EXPLICIT, walked) for walked in self._metas])
+            batch |= {one.name: column for one, column in zip(self._asked.meta, metas, strict=True)}
         batch["notes"] = self._notes(batch)
         return batch
 

@@ -137,3 +137,13 @@ NOT_FOR_DCMTK = {
     "chrSQEncoding1.dcm": "",
 }
 """Files that DCMTK, as Debian builds it, can't convert (it has no ISO 2022 IR 87), or that have no name at the top."""
+
+
+def test_all_of_the_file_meta_information_can_be_asked_for() -> None:
+    folder = folder_of("pydicom") / "data" / "test_files"
+    names = (*NAMES, "ImplementationClassUID", "SourceApplicationEntityTitle", "SendingApplicationEntityTitle")
+    files = ["CT_small.dcm", "ExplVR_LitEndNoMeta.dcm", "README.txt", "rtplan.dcm"]
+    batch = read_chunk(str(folder), [(name, (folder / name).stat().st_size, 1) for name in files], names)
+    assert batch["ImplementationClassUID"] == ["1.3.6.1.4.1.5962.2", None, None, "1.2.888.888.88.8.8.8"]
+    assert batch["SourceApplicationEntityTitle"][0] == "CLUNIE1"
+    assert batch["SendingApplicationEntityTitle"] == [None] * 4
