@@ -249,8 +249,6 @@ def _read(root: str, entry: Entry, rows: Rows) -> None:
     descriptor = opened_descriptor(root, path)
     try:
         head = os.read(descriptor, HEAD_OCTETS)
-        if len(head) != min(size, HEAD_OCTETS):
-            size = _now(descriptor)
         if not size:
             rows.fail(entry, None, 0, "empty", "the file holds no octet")
             return

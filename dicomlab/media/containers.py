@@ -154,9 +154,6 @@ def _members(container: Container, prefix: str, depth: int, budget: _Budget) -> 
         if place.kind:
             yield Member(name, place.size, _nothing, place.kind, place.message)
             continue
-        if budget.left <= 0:
-            yield Member(name, place.size, _nothing, "inflate", "the archive unfolds to more than is looked at")
-            continue
         try:
             read = _reader(container, place, budget)
             head = read(0, min(HEAD_OCTETS, place.size))
@@ -201,7 +198,7 @@ def _reader(container: Container, place: _Place, budget: _Budget | None = None) 
     outer, size = container.read, place.size
     if place.method == _STORED:
         return lambda offset, octets: outer(start + offset, max(0, min(octets, size - offset)))
-    stream = Inflated(outer, start, end, min(size, budget.left) if budget else size)
+    stream = Inflated(outer, start, end, max(0, min(size, budget.left)) if budget else size)
     if budget:
         budget.streams.append(stream)
     return lambda offset, octets: stream.read(offset, max(0, min(octets, size - offset)))
