@@ -37,7 +37,7 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     for path in pile.rglob("*"):  # long unchanged, as a pile is
         os.utime(path, (1_700_000_000, 1_700_000_000))
     paths = [str(path) for path in sorted(pile.rglob("*")) if path.is_file()]
-    few = min(size.rounds, 2)
+    rounds, few = min(size.rounds, 3), min(size.rounds, 2)
 
     def ours() -> None:
         held = MediaSet(pile, cache=False).scan(progress=False)._scanned()
@@ -45,8 +45,8 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
 
     what = f"scan {files} files"
     yield side_by_side(what, ("MediaSet.scan", ours), ("pydicom dcmread", lambda: with_pydicom(paths, files)), few)
-    yield side_by_side(what, ("MediaSet.scan", ours), ("gdcm.Scanner", lambda: with_gdcm(paths, files)), size.rounds)
-    yield side_by_side(what, ("MediaSet.scan", ours), ("fastdicom", lambda: with_fastdicom(paths, files)), size.rounds)
+    yield side_by_side(what, ("MediaSet.scan", ours), ("gdcm.Scanner", lambda: with_gdcm(paths, files)), rounds)
+    yield side_by_side(what, ("MediaSet.scan", ours), ("fastdicom", lambda: with_fastdicom(paths, files)), rounds)
     with ExitStack() as stack:
         for name, executor in executors(stack):
 
@@ -55,7 +55,7 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
                 assert (len(held.instances), held.listed) == (files, total)
 
             theirs()  # the workers import
-            yield side_by_side(what, (f"scan on {name}", theirs), ("MediaSet.scan, serial", ours), size.rounds)
+            yield side_by_side(what, (f"scan on {name}", theirs), ("MediaSet.scan, serial", ours), rounds)
             if name.endswith("processes"):
                 peer = ("pydicom, serial", lambda: with_pydicom(paths, files))
                 yield side_by_side(what, (f"scan on {name}", theirs), peer, few)

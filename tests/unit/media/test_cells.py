@@ -119,3 +119,14 @@ def test_decimals_keep_every_digit() -> None:
 
 def test_no_file_gives_empty_columns() -> None:
     assert texts() == ([[] for _ in WANTED], set())
+
+
+def test_numbers_in_big_endian() -> None:
+    wanted = columns(["Rows", "PatientName"])
+    plan = plan_of(wanted)
+    octets = encoded(example(), BIG)
+    found = Walked(plan.blank.copy())
+    meta = decode_file_meta(octets)
+    walk(found, lambda at, n: octets[at : at + n], (meta.length, len(octets)), grammar_of(BIG), plan)
+    assert found.vrs is None  # nothing else about it is unusual
+    assert Cells(wanted, plan).texts([(grammar_of(BIG), found)])[0] == [["512"], ["Äneas^R"]]
