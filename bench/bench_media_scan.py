@@ -98,9 +98,7 @@ def large(size: Size, scratch: Path) -> Row:
         [sys.executable, Path(__file__).with_name("large_index.py"), scratch / "large", str(rows)],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    peak_mib = float(done.stdout)
-    assert peak_mib <= MAX_RSS_MIB, f"{peak_mib} MiB"
-    return Row(f"index of {rows} rows: peak MiB", "streamed", "allowed", peak_mib, MAX_RSS_MIB, 1)
+    return Row(f"index of {rows} rows: peak MiB", "streamed", "allowed", float(done.stdout), MAX_RSS_MIB, 1)
 
 
 # --- the others ------------------------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ PART_S = 30.0
 CACHE_FROM_ROWS = 1000
 """Files below which nothing is kept by default: to read them again takes no longer than to read an index."""
 
-_HELD_OCTETS = 1 << 26
-"""Octets of parts, packed, up to which they are held in memory: 64 MiB, some million rows."""
+_HELD_OCTETS = 1 << 23
+"""Octets of parts, packed, up to which they are held in memory: 8 MiB, some hundred thousand rows."""
 
 _PART_SUFFIX = ".part"
 _NUMBERS = frozenset({"size", "mtime_ns", "octets", "padding", "offset", "meta_length", "pixel_offset", "pixel_length"})
@@ -257,14 +257,16 @@ def _index_of(paths: Sequence[Path], names: tuple[str, ...]) -> Index:
     def opened(source: Any) -> Any:
         return pq.ParquetFile(source, read_dictionary=texts)
 
+    held: list[bytes] = []
     files: list[Any] = []
     with suppress(OSError):
         if sum(path.stat().st_size for path in paths) <= _HELD_OCTETS:  # another scan may then replace them
-            files = [opened(pa.BufferReader(path.read_bytes())) for path in paths]
+            held = [path.read_bytes() for path in paths]
 
     def column(name: str) -> list[Any]:
         try:
-            if files:
+            if held:
+                files.extend(opened(pa.BufferReader(octets)) for octets in held[len(files) :])
                 return [value for file in files for value in _column(file, name)]
             found = []
             for path in paths:
