@@ -16,6 +16,7 @@ from dicomlab.media.chunk import Rows, read_chunk
 from dicomlab.media.containers import container_above, opened_member
 from dicomlab.media.index import Collector, Index, Row
 from dicomlab.media.look import DIRECTORY, META_KEYWORDS, ErrorKind
+from dicomlab.media.records import ROOT_TYPES, record_type
 from dicomlab.media.walker import HEAD_OCTETS
 from dicomlab.model.columns import STANDARD, Column, columns
 from dicomlab.model.matching import COMPUTED
@@ -202,6 +203,23 @@ def found_of(index: Index, number: int, path: Path, name: str, row: Row) -> Foun
     )
 
 
+def patientless(scan: Scan) -> list[Found]:
+    """Instances that belong to no patient, study or series: hanging protocols, palettes, implant templates.
+
+    They are no rows of any table here, and so errors (``missing_uid``); a File-set holds them all the same.
+    """
+    index = scan.index
+    numbers = [
+        number
+        for number in index.errors
+        if index["kind"][number] == "missing_uid"
+        and record_type(index["SOPClassUID"][number] or "") in ROOT_TYPES
+        and index["SOPInstanceUID"][number]
+    ]
+    rows = zip(numbers, index.rows(numbers, index.columns), strict=True)
+    return [found_of(index, n, scan.root / index.place(n), index.place(n), row) for n, row in rows]
+
+
 class Instances(MutableMapping[str, Found]):
     """The instances of an index by SOP Instance UID, in the order of the listing, each made when it is asked for."""
 
@@ -243,10 +261,26 @@ class Instances(MutableMapping[str, Found]):
         ]
         return [*made, *self._set.values()]
 
+    def some(self, uids: Sequence[str]) -> list[Found]:
+        """Those of some UIDs, in their order, made at once."""
+        numbers = [self._numbers[uid] for uid in uids if uid not in self._set]
+        rows = zip(numbers, self._index.rows(numbers, self._index.columns), strict=True)
+        made = (self._found(number, row) for number, row in rows)
+        return [self._set[uid] if uid in self._set else next(made) for uid in uids]
+
     def rows(self, wanted: Sequence[Column]) -> list[Row]:
         """Their raw values, of some columns only."""
         numbers = [number for uid, number in self._numbers.items() if uid not in self._set]
         return [*self._index.rows(numbers, wanted), *(found.row for found in self._set.values())]
+
+    def brief(self, wanted: Sequence[Column]) -> Iterator[tuple[str, str, Row]]:
+        """Name, transfer syntax and raw values of some columns of each, without making it."""
+        numbers = self.numbers
+        syntaxes = self._index["TransferSyntaxUID"]
+        for number, row in zip(numbers, self._index.rows(numbers, wanted), strict=True):
+            yield self._index.place(number), syntaxes[number] or "", row
+        for found in self._set.values():
+            yield found.name, found.meta.transfer_syntax_uid, found.row
 
     @property
     def numbers(self) -> list[int]:

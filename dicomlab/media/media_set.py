@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from dicomlab.errors import (
     CommunicationError,
     Interrupted,
-    RemoteProtocolError,
     ServiceError,
     UsageError,
 )
+from dicomlab.media.assembly import Volumes
+from dicomlab.media.checking import HARMLESS, Checks, compared, directory_of
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding
-from dicomlab.media.files import DICOMDIR, FileSetSink, copy, fill, parcel_of, read_directory
+from dicomlab.media.files import DICOMDIR, FileSetSink, copy, fill, parcel_of
 from dicomlab.media.found import UNSOUND, Scan
-from dicomlab.media.reconcile import Comparison, compare, differences
+from dicomlab.media.reconcile import differences
 from dicomlab.media.tables import Cache, Tables, file_findings, rows_for, texts
+from dicomlab.media.writing import FileSets
 from dicomlab.model.columns import columns
 from dicomlab.model.matching import answers, first, order, rows_at_level
 from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
-from dicomlab.model.progress import Control, OnProgress, Work
+from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -38,11 +40,9 @@ if TYPE_CHECKING:
 Mode = Literal["r", "update"]
 
 _COUNTED = columns(["PatientID", "StudyInstanceUID", "SeriesInstanceUID"])
-_HARMLESS = frozenset({"not_dicom", "empty", "missing_uid", "duplicate", "link"})
-"""Errors of files that are no damage to the medium."""
 
 
-class MediaSet(SearchPath, StorePath, Tables, Summarised):
+class MediaSet(SearchPath, StorePath, Tables, FileSets, Volumes, Checks, Summarised):
     """DICOM files on a medium: ``MediaSet("/media/cdrom").find("study", PatientID="P*")``.
 
     Nothing is read until something is asked. The first question reads the header of every file below the folder and
@@ -100,12 +100,12 @@ class MediaSet(SearchPath, StorePath, Tables, Summarised):
         import pandas as pd
 
         held = self._scanned()
-        directory = self._directory(held)
+        directory = directory_of(held)
         listed: list[Finding] = [directory] if isinstance(directory, Finding) else []
         if isinstance(directory, Directory):
             held.require(RECORD_COLUMNS)
             keys = {uid: found.row for uid, found in held.instances.items()}
-            listed = [*directory.findings, *_compared(directory, held).findings, *differences(directory, keys)]
+            listed = [*directory.findings, *compared(directory, held).findings, *differences(directory, keys)]
         rows: list[tuple[str | None, ...]] = [
             (path, kind, None, uid, text) for path, kind, uid, text in file_findings(held)
         ]
@@ -134,36 +134,26 @@ class MediaSet(SearchPath, StorePath, Tables, Summarised):
         facts = [("files", str(found.listed)), ("instances", str(len(found.instances)))]
         facts += [(kind, str(count)) for kind, count in sorted(kinds.items())]
         advice = ""
-        damaged = sum(count for kind, count in kinds.items() if kind not in _HARMLESS)
+        damaged = sum(count for kind, count in kinds.items() if kind not in HARMLESS)
         if damaged := damaged + sum(kind in UNSOUND for _, kind, _, _ in file_findings(found)):
             advice = f"{damaged} files are damaged or can't be read: see .errors and .findings"
         if not found.instances:
             advice = "there is no DICOM instance here: is it the right folder?"
-        directory = self._directory(found)
+        directory = directory_of(found)
         if isinstance(directory, Finding):
             facts.append((DICOMDIR, "broken"))
             advice = f"{directory.text}; the files can be used without it"
         elif directory is None:
             facts.append((DICOMDIR, "none"))
         else:
-            compared = _compared(directory, found)
+            agreement = compared(directory, found)
             names = ("agreeing", "missing", "mismatched", "unlisted")
-            facts += [(f"{DICOMDIR}: {name}", str(getattr(compared, name))) for name in names]
-            if not compared.ok:
+            facts += [(f"{DICOMDIR}: {name}", str(getattr(agreement, name))) for name in names]
+            if directory.damaged:
+                facts.append((DICOMDIR, "broken"))
+            if directory.damaged or not agreement.ok:
                 advice = "the DICOMDIR and the files disagree: see .findings; the files can be used without it"
         return Verification(not advice, str(self), time.monotonic() - start, tuple(facts), advice)
-
-    def _directory(self, found: Scan) -> Directory | Finding | None:
-        """The DICOMDIR at the root; a Finding if it can't be read, None if there is none."""
-        path = next((p for p in found.directories if p.parent == found.root and _is_directory_name(p.name)), None)
-        if path is None:
-            return None
-        try:
-            return read_directory(path)
-        except RemoteProtocolError as error:
-            return Finding("", "", f"the DICOMDIR is broken: {error}")
-        except OSError as error:
-            return Finding("", "", f"the DICOMDIR can't be read: {error.strerror or error}")
 
     # --- giving ----------------------------------------------------------------------------------------------------
 
@@ -239,50 +229,6 @@ class MediaSet(SearchPath, StorePath, Tables, Summarised):
     def _store(self, what: Any, control: Control) -> Report:
         return fill(self.sink(), parcels(what), control, f"Stored in {self}")
 
-    def write(self, dest: str | os.PathLike[str], *, progress: bool | OnProgress = True) -> Report:
-        """Write everything as a File-set with a DICOMDIR into a new or empty folder.
-
-        Each instance is copied unchanged, File Meta Information and all, under a File ID that says nothing about
-        anybody; the DICOMDIR comes last. No application profile is applied: transfer syntaxes stay as they are.
-
-        Parameters
-        ----------
-        dest : path
-        progress : bool or callable, optional
-            A bar, nothing, or a function that gets each :class:`Progress`.
-
-        Returns
-        -------
-        Report
-            One row for each instance; ``report.media`` is the new MediaSet, and ``report.media.findings`` says what
-            its DICOMDIR had to make up.
-
-        Raises
-        ------
-        UsageError
-            `dest` is not empty, is a file, or lies in the folder that is copied.
-        Interrupted, Refused
-            The medium is full, gone, or not to be written; ``error.partial`` is the report of what was copied.
-
-        Source
-        ------
-        PS3.10 §8.4 (File-set Creator), PS3.11 Annex D (general purpose media).
-        """
-        target = Path(dest)
-        root, single = self._place()
-        if single is None and target.resolve().is_relative_to(root.resolve()):
-            raise UsageError(f"{target} lies in the folder that is to be copied: choose another")
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{target} is not an empty folder: a File-set is written whole, into a folder of its own")
-
-        def run(control: Control) -> Report:
-            held = sorted(self._scanned(control).instances.values(), key=lambda one: order(one.row))
-            control.total = len(held)
-            fresh = MediaSet(target, mode="update")
-            return fill(fresh.sink(), map(parcel_of, held), control, f"File-set written from {self}")
-
-        return Work("write", "instances", run, progress=progress).carry_out()  # type: ignore[return-value]
-
     # --- face ------------------------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
@@ -302,13 +248,3 @@ class MediaSet(SearchPath, StorePath, Tables, Summarised):
         facts.append((DICOMDIR, "yes" if held.directories else "no"))
         notes = tuple(f"{count} files: {kind}" for kind, count in sorted(held.kinds().items()))
         return Summary("MediaSet", tuple(facts), notes=notes)
-
-
-def _compared(directory: Directory, found: Scan) -> Comparison:
-    held = {error.path: "" for error in found.errors}
-    held |= {one.name: one.sop_instance_uid for one in found.instances.values()}
-    return compare(directory, held)
-
-
-def _is_directory_name(name: str) -> bool:
-    return name.partition(";")[0].rstrip(".").upper() == DICOMDIR

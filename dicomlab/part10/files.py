@@ -230,13 +230,14 @@ class Parcel:
         if self.path is None:
             yield memoryview(self.octets)[: self.size]
             return
-        with (
-            self.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[: len(whole) - self.padding] as view,
-        ):
-            yield view
+        with self.path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with memoryview(mapped) as whole, whole[: len(whole) - self.padding] as view:
+                yield view
+        finally:
+            with suppress(BufferError):  # the traceback of an error still holds a slice: freed with it
+                mapped.close()
 
     @contextmanager
     def dataset(self) -> Iterator[memoryview]:

@@ -18,7 +18,8 @@ from pydicom import dcmread
 from pydicom.fileset import FileSet
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.media.dicomdir import Directory, Leaf, decode_dicomdir, encode_dicomdir
+from dicomlab.media.dicomdir import Directory, decode_dicomdir
+from dicomlab.media.dicomdir_writer import Leaf, encode_dicomdir
 from dicomlab.part10.meta import encode_file_meta
 from dicomlab.samples.manifest import data_folder
 from tests.peers.processes import need
@@ -249,7 +250,8 @@ def test_a_directory_that_lost_its_patients_keeps_every_record() -> None:
 
 def test_a_directory_whose_lengths_lie_keeps_what_came_before() -> None:
     directory = decode_dicomdir((FOLDER / "DICOMDIR-nooffset").read_bytes())
-    assert len(directory.leaves) == 30
+    assert directory.damaged
+    assert len(directory.leaves) == 31
     assert any("the records end early" in finding.text for finding in directory.findings)
 
 
@@ -286,7 +288,7 @@ def test_links_that_all_miss_by_the_same_are_followed() -> None:
     assert shape(directory) == shape(decode_dicomdir(octets))
     assert not [r for r in directory.records if r.orphan]
     assert len(directory.records) == len(records)
-    assert any("misses by" in finding.text for finding in directory.findings)
+    assert any("links miss their records by" in finding.text for finding in directory.findings)
 
 
 def test_very_many_siblings_need_no_recursion() -> None:
@@ -309,12 +311,22 @@ def test_an_inactive_record_is_kept_but_refers_to_nothing() -> None:
     [
         (b"", "too short"),
         (encode_file_meta(ROOT + "2", "1.2", "1.2.840.10008.1.2.1"), "no DICOMDIR"),
-        (written(*TREE)[:-1], "missing"),
     ],
 )
 def test_what_is_no_directory_says_so(octets: bytes, text: str) -> None:
     with pytest.raises(RemoteProtocolError, match=text):
         decode_dicomdir(octets)
+
+
+def test_of_a_directory_that_is_cut_the_records_before_the_cut_are_kept() -> None:
+    octets = written(*TREE)
+    whole = decode_dicomdir(octets)
+    for end in (octets.index(b"IMAGE ") + 20, len(octets) - 300, len(octets) - 1):
+        directory = decode_dicomdir(octets[:end])
+        assert directory.damaged
+        assert any("is cut" in finding.text for finding in directory.findings)
+        before = [record.sop_instance_uid for record in whole.leaves if record.offset + 200 < end]
+        assert [record.sop_instance_uid for record in directory.leaves][: len(before)] == before
 
 
 def test_cut_anywhere_it_fails_only_in_one_way() -> None:
