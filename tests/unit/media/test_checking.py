@@ -126,3 +126,19 @@ def test_a_real_disc() -> None:
     assert (media.reconcile(progress=False)["status"] == "ok").sum() == 31
     table = media.validate(progress=False)
     assert table["text"].str.contains("is no File ID").any() or not table.empty
+
+
+@pytest.mark.parametrize("name", ["..\\..\\ETC", "PT000001\\..\\..", "C:\\SECRET_"])
+def test_no_file_id_leads_out_of_the_folder(name: str, file_set: Path) -> None:
+    secret = file_set.parent / "secret"
+    secret.write_bytes(images(file_set)[0].read_bytes())
+    octets = (file_set / "DICOMDIR").read_bytes()
+    good = b"PT000001\\ST000001\\SE000001\\IM000001 "
+    assert good in octets
+    (file_set / "DICOMDIR").write_bytes(octets.replace(good, name.encode().ljust(len(good)), 1))
+    ours = MediaSet(file_set, mode="update")
+    assert "leads_out" in set(ours.reconcile(progress=False)["status"])
+    assert not ours.verify()
+    ours.remove([dcmread(images(file_set)[1]).SOPInstanceUID], progress=False)
+    assert secret.exists()
+    assert {path.name for path in file_set.parent.iterdir()} == {"in", "set", "secret"}
