@@ -70,6 +70,14 @@ def test_kept_records_are_linked_anew() -> None:
     assert less == written(*many[1:4])
 
 
+def test_what_a_kept_record_led_to_is_forgotten() -> None:
+    octets = bytearray(written(leaf(1), leaf(2)))
+    first, second = (record.offset for record in decode_dicomdir(octets).leaves)
+    octets[first + 8 + 30 : first + 8 + 34] = pack("<L", second)
+    kept = kept_records(decode_dicomdir(bytes(octets)))
+    assert written(leaf(1), kept=kept) == written(leaf(1))
+
+
 @pytest.mark.parametrize("name", ["DICOMDIR", "DICOMDIR-reordered"])
 def test_the_records_of_another_writer_are_kept_octet_for_octet(name: str) -> None:
     directory = decode_dicomdir((FOLDER / name).read_bytes())

@@ -77,6 +77,16 @@ def test_of_one_that_stands_twice_the_first_counts() -> None:
     assert walked.values[0x00100010].rows.tolist() == list(range(40))
 
 
+def test_no_value_reaches_into_the_next_data_set() -> None:
+    one = encoded(0x00100010, b"PN", b"A ", EXPLICIT_LE)
+    octets = bytearray(one * 40)
+    octets[5 * len(one) + 6] = 200  # the length of the sixth
+    starts = np.arange(40) * len(one)
+    walked = walk_in_step(bytes(octets), EXPLICIT_LE, starts, starts + len(one), TAGS)
+    assert list(walked.broken) == [5]
+    assert walked.values[0x00100010].rows.tolist() == [row for row in range(40) if row != 5]
+
+
 def test_an_endless_record_takes_linear_time_and_breaks_no_other() -> None:
     long = encoded(0x00041400, b"UL", b"", EXPLICIT_LE) * 20_000
     short = encoded(0x00100010, b"PN", b"A ", EXPLICIT_LE)

@@ -9,7 +9,7 @@ from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from dicomlab.media.geometry import Plane
-from dicomlab.media.pixels import announced_size, shaped, without_unused_bits
+from dicomlab.media.pixels import announced_size, decoders, shaped, without_unused_bits
 from dicomlab.media.planes import Image
 from dicomlab.samples.manifest import data_folder
 from tests.unit.media.series import image
@@ -27,6 +27,13 @@ def bits(**values: int) -> Image:
 def test_codestreams_tell_their_size(name: str) -> None:
     one = dcmread(FILES / name)
     assert announced_size(get_frame(one.PixelData, 0, number_of_frames=1)) == (one.Rows, one.Columns)
+
+
+def test_the_fastest_decoder_comes_first_and_of_rle_there_is_one() -> None:
+    assert decoders("1.2.840.10008.1.2.4.80")[0] == "pyjpegls"
+    assert decoders("1.2.840.10008.1.2.4.90")[0] == "gdcm"
+    assert decoders("1.2.840.10008.1.2.5") == ["pylibjpeg"]
+    assert decoders("1.2.840.10008.1.2.4.102") == decoders("1.2.3") == []
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])

@@ -19,7 +19,8 @@ from dicomlab import MediaSet
 from dicomlab.errors import Interrupted, UsageError
 from dicomlab.media import targets
 from dicomlab.media.dicomdir import decode_dicomdir
-from dicomlab.part10.meta import EXPLICIT_LE
+from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
+from dicomlab.part10.walk import elements
 from tests.unit.media.series import SERIES, SIDE, image, stack, write
 
 
@@ -105,6 +106,9 @@ def test_decompressing_changes_the_pixels_encoding_and_nothing_else(tmp_path: Pa
         same = before[after.SOPInstanceUID]
         assert np.array_equal(after.pixel_array, same.pixel_array)
         assert after["PixelData"].VR == "OW"
+        octets = path.read_bytes()
+        start = decode_file_meta(octets, final=True).length
+        assert not [one.tag for one in elements(octets[start:], EXPLICIT_LE) if one.length % 2]
         for one in (after, same):
             del one.PixelData
         assert after == same
@@ -263,6 +267,18 @@ def test_where_the_directory_can_not_be_written_nothing_is_removed(
     monkeypatch.undo()
     assert tree(tmp_path / "set") == before
     assert len(ours.instances) == 6
+
+
+def test_an_instance_whose_file_is_gone_already_can_be_removed(tmp_path: Path) -> None:
+    media(tmp_path / "in").write(tmp_path / "set", progress=False)
+    ours = MediaSet(tmp_path / "set", mode="update")
+    victim = next((tmp_path / "set").rglob("IM000003"))
+    uid = dcmread(victim).SOPInstanceUID
+    assert len(ours.instances) == 6
+    victim.unlink()
+    assert ours.remove([uid], progress=False).complete
+    directory = decode_dicomdir((tmp_path / "set" / "DICOMDIR").read_bytes())
+    assert uid not in {record.sop_instance_uid for record in directory.leaves}
 
 
 def test_an_update_keeps_records_whose_files_are_gone(tmp_path: Path) -> None:
