@@ -28,6 +28,7 @@ if _TYPE_CHECKING:
         UsageError,
     )
     from dicomlab.media.media_set import MediaSet
+    from dicomlab.media.volume import Volume
     from dicomlab.model.cohort import Cohort
     from dicomlab.model.instance import Instance
     from dicomlab.model.options import options
@@ -51,6 +52,7 @@ _HOMES = {
     "Report": "model.report",
     "Trace": "model.trace",
     "Verification": "model.verification",
+    "Volume": "media.volume",
     "WebEndpoint": "web.endpoint",
     "options": "model.options",
     "trace": "model.trace",
@@ -86,6 +88,7 @@ __all__ = [  # what loads when it is first asked for
     "Unreachable",
     "UsageError",
     "Verification",
+    "Volume",
     "WebEndpoint",
     "options",
     "trace",

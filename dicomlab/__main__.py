@@ -7,13 +7,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module, metadata
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import dicomlab
 from dicomlab.errors import DicomlabError, UsageError
+from dicomlab.part10.files import medium_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("peer", nargs="?", help="AET@host:port, http(s)://host/dicom-web, or the name of a profile")
     doctor.add_argument("keys", nargs="*", metavar="Keyword=value", help="the study to be tried with")
     doctor.add_argument("--me", default="DICOMLAB", help="our AE title, or AET:port")
-    scan = command("scan", _scan, "index a folder of DICOM files")
-    scan.add_argument("folder", type=Path)
+    scan = command("scan", _scan, "index a folder, a ZIP archive or an ISO 9660 image of DICOM files")
+    scan.add_argument("path", type=Path)
     scan.add_argument("--level", default="study", help="patient, study, series or instance (default: study)")
+    scan.add_argument("-o", "--output", type=Path, help="write one row for each instance there: .parquet or .csv")
+    scan.add_argument("--include", action="append", default=[], metavar="Keyword", help="a further attribute to read")
+    scan.add_argument("--processes", type=int, default=1, help="read with so many (default: 1)")
+    scan.add_argument("--no-cache", action="store_true", help="read every file, and keep no index for the next time")
     find = command("find", _find, "search: dicomlab find PACS@host:104 study PatientID='P*'")
     retrieve = command("retrieve", _retrieve, "retrieve what a search finds into a folder")
     for one in (find, retrieve, doctor):
@@ -143,13 +151,32 @@ def _installation() -> int:
 
 
 def _scan(arguments: argparse.Namespace) -> int:
-    media = dicomlab.MediaSet(arguments.folder)
-    print(media.find(arguments.level))
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{output}: the table is written as .parquet or .csv")
+    media = dicomlab.MediaSet(arguments.path, cache=not arguments.no_cache)
+    with _processes(arguments.processes) as executor:
+        media.scan(arguments.include, executor=executor)
+    print(media.find(arguments.level, include=arguments.include if arguments.level == "instance" else ()))
+    if output is not None:
+        table = media.instances
+        with medium_errors(output):
+            table.to_parquet(output) if output.suffix == ".parquet" else table.to_csv(output, index=False)
+        print(f"\n{len(table)} instances: {output}")
     errors = media.errors
     if len(errors):
         print(f"\n{len(errors)} files are not indexed:")
         print(errors.groupby("kind").size().to_string())
     return 0
+
+
+@contextmanager
+def _processes(number: int) -> Iterator[Executor | None]:
+    if number < 2:
+        yield None
+        return
+    with ProcessPoolExecutor(number, mp_context=get_context("spawn")) as executor:
+        yield executor
 
 
 def _source(arguments: argparse.Namespace) -> Any:

@@ -1,4 +1,4 @@
-"""The DICOMDIR: written from rows of instances, read back with suspicion. Bytes and values only: no I/O.
+"""A DICOMDIR, read with suspicion. Bytes and values only: no I/O.
 
 Source
 ------
@@ -7,64 +7,57 @@ PS3.3 Annex F (Basic Directory IOD), PS3.10 §8.6 (DICOMDIR).
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from struct import Struct
+from typing import Literal
 
-from pydicom.datadict import tag_for_keyword
+import numpy as np
+from numpy.typing import NDArray
 
 from dicomlab.errors import RemoteProtocolError
+from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.media.file_ids import FileId
-from dicomlab.media.header import DatasetReader
-from dicomlab.media.records import (
-    KEYS,
-    NEVER,
-    SEQUENCES,
-    SYNTHETIC,
-    SYNTHETIC_BY_VR,
-    VERIFIED_AT,
-    keywords,
-    record_type,
-)
-from dicomlab.model.columns import Column, column, columns, read
-from dicomlab.model.matching import first, order
-from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta, encode_file_meta
-from dicomlab.part10.walk import Octets
+from dicomlab.media.lockstep import Indices, Values, gathered, numbers, trimmed, walk_in_step
+from dicomlab.media.records import KEYS, VERIFIED_AT, keywords
+from dicomlab.model.columns import Column, column, columns
+from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, decode_file_meta
+from dicomlab.part10.walk import Octets, Walker, elements
 
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 """Media Storage Directory Storage: the SOP Class of a DICOMDIR."""
 RECORD_COLUMNS: tuple[Column, ...] = columns(keywords())
-"""What the writer wants to know of each instance."""
+"""The keys that records may hold."""
+READ_KEYS: tuple[Column, ...] = columns(name for name in keywords() if name != VERIFIED_AT)
+"""Those that are read back: every one that is no path through a sequence."""
 
-_IN_USE = 0xFFFF
-_INACTIVE = 0x0000
-_UTF8 = b"ISO_IR 192"
-_LONG_VRS = frozenset({"SQ", "UC", "UT", "UR"})
-_SHORT = Struct("<HH2sH")
-_LONG = Struct("<HH2sxxL")
-_ITEM = Struct("<HHL")
-_U32 = Struct("<L")
-_NUMBER = {"US": Struct("<H"), "UL": _U32}
-_NEXT_AT, _LOWER_AT = 8, 30
-"""Where the two offsets lie in a record, counted from the octet after its item tag and length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """One instance of a File-set, as its record needs it."""
-
-    file_id: FileId
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    row: Mapping[str, Sequence[object]]
-    """Raw values of :data:`RECORD_COLUMNS`."""
-    sequences: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-    """The items of sequences that its record repeats, as :mod:`~dicomlab.media.sequences` reads them."""
+_SEQUENCE = 0x00041220
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_CHARSET = column("SpecificCharacterSet")
+_NEXT, _IN_USE, _LOWER, _TYPE, _FILE_ID, _CLASS, _INSTANCE, _SYNTAX = columns(
+    (
+        "OffsetOfTheNextDirectoryRecord",
+        "RecordInUseFlag",
+        "OffsetOfReferencedLowerLevelDirectoryEntity",
+        "DirectoryRecordType",
+        "ReferencedFileID",
+        "ReferencedSOPClassUIDInFile",
+        "ReferencedSOPInstanceUIDInFile",
+        "ReferencedTransferSyntaxUIDInFile",
+    )
+)
+LINKS = (_NEXT, _IN_USE, _LOWER, _TYPE, _FILE_ID, _CLASS, _INSTANCE, _SYNTAX)
+_HEAD = columns(("FileSetID", "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity", "FileSetConsistencyFlag"))
+_NEAR = 8
+"""Octets by which a single link may miss a record and still be taken for it."""
+_NO_RECORD, _NOWHERE = -1, -2
+_BY_CHARSET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_MAX_FINDINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,206 +69,6 @@ class Finding:
     uid: str
     """Of the study, series or instance that it is about, ``""`` for a patient or none."""
     text: str
-
-
-# --- writing ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Record:
-    body: bytearray
-    children: list[_Record] = field(default_factory=list)
-    offset: int = 0
-
-
-def encode_dicomdir(
-    leaves: Iterable[Leaf], *, file_set_uid: str, file_set_id: str = ""
-) -> tuple[bytes, tuple[Finding, ...]]:
-    """Write the DICOMDIR of a File-set; time and memory grow with the number of instances, not faster.
-
-    Parameters
-    ----------
-    leaves : iterable of Leaf
-        In any order; their records stand in the order that all paths share.
-    file_set_uid : str
-        Identifies the File-set for good.
-    file_set_id : str, optional
-        A readable name, at most 16 characters of CS.
-
-    Returns
-    -------
-    (octets, findings)
-        The whole file; and what had to be made up. A key that a record must hold (Type 1) and that the instance
-        leaves empty gets a value in the record only: the instance is never touched.
-
-    Source
-    ------
-    PS3.3 §F.3 (modules), §F.5 (records); PS3.10 Table 7.1-1.
-    """
-    builder = _Builder()
-    for leaf in sorted(leaves, key=lambda one: order(one.row)):
-        builder.add(leaf)
-    return _assemble(builder.roots, file_set_uid, file_set_id), tuple(builder.findings)
-
-
-class _Builder:
-    """Grows the tree of records, instance by instance."""
-
-    def __init__(self) -> None:
-        self.roots: list[_Record] = []
-        self.findings: list[Finding] = []
-        self._patients: dict[str, _Record] = {}
-        self._studies: dict[str, tuple[str, _Record]] = {}
-        self._series: dict[tuple[str, str], _Record] = {}
-        self._counts: Counter[str] = Counter()
-
-    def add(self, leaf: Leaf) -> None:
-        """Add the record of one instance, and those above it that are not there yet."""
-        study_uid, series_uid = first(leaf.row, "StudyInstanceUID"), first(leaf.row, "SeriesInstanceUID")
-        patient_id = first(leaf.row, "PatientID")
-        known = self._studies.get(study_uid)
-        if known is None:
-            # who has no Patient ID is a patient of his own in each study; the ID is made up from the study's UID
-            made_up = "" if patient_id else "NOID" + hashlib.sha256(study_uid.encode()).hexdigest()[:12].upper()
-            patient = self._patients.get(patient_id or made_up)
-            if patient is None:
-                patient = self._record("PATIENT", "", leaf.row, {"PatientID": made_up})
-                self._patients[patient_id or made_up] = patient
-                self.roots.append(patient)
-            study = self._record("STUDY", study_uid, leaf.row, {})
-            patient.children.append(study)
-            self._studies[study_uid] = patient_id, study
-        else:
-            owner, study = known
-            if owner != patient_id:
-                text = "instances of this study name different patients; all stand below the first"
-                self.findings.append(Finding("STUDY", study_uid, text))
-        series = self._series.get((study_uid, series_uid))
-        if series is None:
-            number = str(len(study.children) + 1)
-            series = self._record("SERIES", series_uid, leaf.row, {"SeriesNumber": number})
-            study.children.append(series)
-            self._series[study_uid, series_uid] = series
-        number = str(len(series.children) + 1)
-        kind = record_type(leaf.sop_class_uid)
-        series.children.append(self._record(kind, leaf.sop_instance_uid, leaf.row, {"InstanceNumber": number}, leaf))
-
-    def _record(
-        self, kind: str, uid: str, row: Mapping[str, Sequence[object]], made_up: Mapping[str, str],
-        leaf: Leaf | None = None,
-    ) -> _Record:  # fmt: skip
-        body = bytearray(_element("OffsetOfTheNextDirectoryRecord", 0))
-        body += _element("RecordInUseFlag", _IN_USE)
-        body += _element("OffsetOfReferencedLowerLevelDirectoryEntity", 0)
-        body += _element("DirectoryRecordType", kind)
-        if leaf is not None:
-            body += _element("ReferencedFileID", "\\".join(leaf.file_id))
-            body += _element("ReferencedSOPClassUIDInFile", leaf.sop_class_uid)
-            body += _element("ReferencedSOPInstanceUIDInFile", leaf.sop_instance_uid)
-            body += _element("ReferencedTransferSyntaxUIDInFile", leaf.transfer_syntax_uid)
-        keys: dict[int, bytes] = {}
-        for keyword, need in KEYS[kind]:
-            one = column(keyword)
-            value = key_text(one, row)
-            if not value and need == 1:
-                value = made_up.get(keyword) or SYNTHETIC.get(keyword) or SYNTHETIC_BY_VR.get(one.vr, "UNKNOWN")
-                self.findings.append(Finding(kind, uid, f"{keyword} is empty or unreadable: {value!r} in the record"))
-            if value or need < 3:
-                keys[one.tag] = _element(keyword, value)
-        for keyword, need in SEQUENCES.get(kind, ()):
-            items = leaf.sequences.get(keyword, ()) if leaf is not None else ()
-            if not items and need == 1:
-                self.findings.append(
-                    Finding(kind, uid, f"no {keyword}, which the record must have and nobody can make up")
-                )
-            elif items or need == 2:
-                keys[tag_for_keyword(keyword) or 0] = _sequence(keyword, items)
-        if kind == "SR DOCUMENT" and first(row, "VerificationFlag") == "VERIFIED":
-            moments = [str(one) for one in row.get(VERIFIED_AT, ()) if one]
-            keys[column("VerificationDateTime").tag] = _element("VerificationDateTime", max(moments, default=NEVER))
-        octets = b"".join(keys[tag] for tag in sorted(keys))
-        if not octets.isascii():
-            body += _element("SpecificCharacterSet", _UTF8.decode())
-        return _Record(body + octets)
-
-
-def _assemble(roots: list[_Record], file_set_uid: str, file_set_id: str) -> bytes:
-    meta = encode_file_meta(DIRECTORY_CLASS, file_set_uid, EXPLICIT_LE)
-    head = bytearray(_element("FileSetID", file_set_id))
-    first_at = len(meta) + len(head) + _SHORT.size
-    head += _element("OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity", 0)
-    last_at = len(meta) + len(head) + _SHORT.size
-    head += _element("OffsetOfTheLastDirectoryRecordOfTheRootDirectoryEntity", 0)
-    head += _element("FileSetConsistencyFlag", 0)
-    ordered: list[_Record] = []
-    waiting = list(reversed(roots))
-    while waiting:  # depth first: each record is followed by those below it
-        record = waiting.pop()
-        ordered.append(record)
-        waiting += reversed(record.children)
-    at = start = len(meta) + len(head) + _LONG.size
-    for record in ordered:
-        record.offset = at
-        at += _ITEM.size + len(record.body)
-    _link(roots)
-    for record in ordered:
-        _link(record.children)
-        if record.children:
-            _U32.pack_into(record.body, _LOWER_AT, record.children[0].offset)
-    out = bytearray(meta + head)
-    out += _LONG.pack(0x0004, 0x1220, b"SQ", at - start)
-    for record in ordered:
-        out += _ITEM.pack(0xFFFE, 0xE000, len(record.body))
-        out += record.body
-    if roots:
-        _U32.pack_into(out, first_at, roots[0].offset)
-        _U32.pack_into(out, last_at, roots[-1].offset)
-    return bytes(out)
-
-
-def _link(siblings: Sequence[_Record]) -> None:
-    for one, following in pairwise(siblings):
-        _U32.pack_into(one.body, _NEXT_AT, following.offset)
-
-
-def key_text(one: Column, row: Mapping[str, Sequence[object]]) -> str:
-    """What a key of a record says, ``""`` where the instance says nothing that can be read."""
-    raws = [raw for raw in row.get(one.name, ()) if raw is not None]
-    if one.multiple:
-        return "\\".join(str(raw).strip(" ") for raw in raws)
-    cell = read(one, raws[:1])[0] if raws else None
-    if cell is None:
-        return ""
-    if one.vr == "DA" and isinstance(cell, datetime):
-        return cell.strftime("%Y%m%d")
-    if one.vr == "TM":
-        return str(cell).replace(":", "").removesuffix(".000000")
-    if one.vr in ("IS", "US", "UL"):
-        return str(cell) if len(str(cell)) <= 12 else ""
-    return str(raws[0]).strip(" \0").replace("\\", "/")
-
-
-def _element(keyword: str, value: str | int) -> bytes:
-    one = column(keyword)
-    tag, vr = one.tag, one.vr
-    if vr in _NUMBER:
-        octets = _NUMBER[vr].pack(int(value))
-    else:
-        octets = str(value).encode("utf-8", "replace")
-        octets += (b"\0" if vr == "UI" else b" ") * (len(octets) % 2)
-    header = _LONG if vr in _LONG_VRS else _SHORT
-    if vr not in _LONG_VRS and len(octets) > 0xFFFE:
-        octets = octets[:1024]  # no key of a record is that long: PN has 64 characters for each group
-    return header.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(octets)) + octets
-
-
-def _sequence(keyword: str, items: Sequence[bytes]) -> bytes:
-    content = b"".join(_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
-    tag = tag_for_keyword(keyword) or 0
-    return _LONG.pack(tag >> 16, tag & 0xFFFF, b"SQ", len(content)) + content
-
-
-# --- reading ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,16 +91,139 @@ class Record:
     """Raw values of its keys."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Directory:
-    """What a DICOMDIR says. Every record is there once, in the order of the file, reachable or not."""
+    """What a DICOMDIR says. Every record is there once, in the order of the file, reachable or not.
+
+    It is kept by columns, as the octets that it came from and where each value lies in them; :attr:`records` makes
+    objects of it.
+    """
 
     file_set_id: str
     file_set_uid: str
+    transfer_syntax_uid: str
     consistent: bool
     """What its File-set Consistency Flag claims."""
-    records: tuple[Record, ...]
+    octets: Octets = field(repr=False)
+    """The whole file."""
+    starts: Indices = field(repr=False)
+    """Where each record's item tag lies, ascending."""
+    bodies: tuple[Indices, Indices] = field(repr=False)
+    """Where the elements of each record begin and end."""
+    parents: Indices = field(repr=False)
+    """The row of the record above each; -1 for roots and orphans."""
+    orphans: NDArray[np.bool_] = field(repr=False)
+    values: Mapping[int, Values] = field(repr=False)
     findings: tuple[Finding, ...]
+    damaged: bool = False
+    """Whether it is cut short, or lengths or links in it lie."""
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def in_use(self) -> NDArray[np.bool_]:
+        """Which records are in use."""
+        flags = np.ones(len(self), dtype=bool)
+        if (found := self.values.get(_IN_USE.tag)) is not None:
+            flags[found.rows] = self._numbers(found, 2) != 0
+        return flags
+
+    def texts(self, one: Column) -> tuple[Indices, Indices, NDArray[np.uint8]]:
+        """The values of a text attribute as UTF-8, for whoever makes a table.
+
+        Parameters
+        ----------
+        one : Column
+
+        Returns
+        -------
+        (rows, offsets, octets)
+            Which records have it, where each value begins (one offset more than rows), and the octets of all.
+        """
+        found = self.values.get(one.tag)
+        none = np.zeros(0, dtype=np.int64)
+        if found is None:
+            return none, np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+        buffer = np.frombuffer(self.octets, dtype=np.uint8)
+        found = trimmed(buffer, found)
+        some = found.lengths > 0
+        if not some.all():
+            found = Values(found.rows[some], found.starts[some], found.lengths[some])
+        offsets, octets = gathered(buffer, found)
+        if not ((octets > 127) | (octets == 0x1B)).any():
+            return found.rows, offsets, octets
+        parts = []
+        for row, start, end in zip(found.rows.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            raw = octets[start:end].tobytes()
+            if raw.isascii() and b"\x1b" not in raw:
+                parts.append(raw)
+                continue
+            encodings = self._encodings.get(row, ()) if one.vr in _BY_CHARSET else ()
+            parts.append(decode_text(raw, encodings or codecs_of([]), person=one.vr == "PN").encode("utf-8", "replace"))
+        lengths = np.array([len(part) for part in parts], dtype=np.int64)
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        return found.rows, offsets, np.frombuffer(b"".join(parts), dtype=np.uint8)
+
+    @cached_property
+    def _encodings(self) -> dict[int, tuple[str, ...]]:
+        found = self.values.get(_CHARSET.tag)
+        if found is None:
+            return {}
+        known: dict[bytes, tuple[str, ...]] = {}
+        named = {}
+        for row, start, length in zip(found.rows.tolist(), found.starts.tolist(), found.lengths.tolist(), strict=True):
+            raw = bytes(self.octets[start : start + min(length, 256)])
+            if raw not in known:
+                known[raw] = codecs_of(raw.decode("latin-1").rstrip(" \0").split("\\"))
+            named[row] = known[raw]
+        return named
+
+    def _numbers(self, found: Values, width: int) -> Indices:
+        big = self.transfer_syntax_uid == EXPLICIT_BE
+        return numbers(np.frombuffer(self.octets, dtype=np.uint8), found, width, big)
+
+    def strings(self, one: Column) -> dict[int, str]:
+        """The values of an attribute as text, by row; numbers are printed."""
+        found = self.values.get(one.tag)
+        if found is None:
+            return {}
+        if one.vr in ("US", "UL"):
+            values = self._numbers(found, 2 if one.vr == "US" else 4)
+            return dict(zip(found.rows.tolist(), map(str, values.tolist()), strict=True))
+        rows, offsets, octets = self.texts(one)
+        text, at = octets.tobytes(), offsets.tolist()
+        return {
+            row: text[start:end].decode("utf-8", "replace")
+            for row, start, end in zip(rows.tolist(), at[:-1], at[1:], strict=True)
+        }
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Every record as an object."""
+        kinds, ids, classes, instances, syntaxes = map(self.strings, (_TYPE, _FILE_ID, _CLASS, _INSTANCE, _SYNTAX))
+        keys: list[dict[str, Sequence[object]]] = [{} for _ in range(len(self))]
+        for one in READ_KEYS:
+            for row, value in self.strings(one).items():
+                keys[row][one.name] = (int(value),) if one.vr in ("US", "UL") else tuple(value.split("\\"))
+        starts = self.starts.tolist()
+        return tuple(
+            Record(
+                starts[row],
+                kinds.get(row, ""),
+                starts[parent] if parent >= 0 else None,
+                orphan,
+                in_use,
+                tuple(part.strip(" ") for part in ids[row].split("\\")) if row in ids else (),
+                classes.get(row, ""),
+                instances.get(row, ""),
+                syntaxes.get(row, ""),
+                keys[row],
+            )
+            for row, (parent, orphan, in_use) in enumerate(
+                zip(self.parents.tolist(), self.orphans.tolist(), self.in_use.tolist(), strict=True)
+            )
+        )
 
     @property
     def leaves(self) -> tuple[Record, ...]:
@@ -315,35 +231,13 @@ class Directory:
         return tuple(record for record in self.records if record.file_id and record.in_use)
 
 
-_HEAD = columns(
-    (
-        "FileSetID",
-        "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity",
-        "FileSetConsistencyFlag",
-    )
-)
-_LINKS = columns(
-    (
-        "OffsetOfTheNextDirectoryRecord",
-        "RecordInUseFlag",
-        "OffsetOfReferencedLowerLevelDirectoryEntity",
-        "DirectoryRecordType",
-        "ReferencedFileID",
-        "ReferencedSOPClassUIDInFile",
-        "ReferencedSOPInstanceUIDInFile",
-        "ReferencedTransferSyntaxUIDInFile",
-    )
-)
-_READ_KEYS = tuple(one for one in RECORD_COLUMNS if len(one.path) == 1)
-_SEQUENCE = 0x00041220
-
-
 def decode_dicomdir(octets: Octets) -> Directory:
-    """Read a DICOMDIR, whatever its links say.
+    """Read a DICOMDIR, whatever its links and lengths say.
 
-    Links are followed without recursion and each record once; an offset that misses by the same shift as the first
-    is followed with that shift; records that no link reaches are kept as orphans; loops and stray offsets are
-    findings. Implicit VR and Big Endian, which the standard forbids and discs have, are read.
+    Links are followed without recursion and each record once. One that leads to no record is followed to the nearest,
+    if it misses by as much as others do (somebody edited a name without moving the links) or by a few octets.
+    Records that no link reaches are kept as orphans; loops and stray offsets are findings. Where lengths lie, the next
+    record is searched. Implicit VR and Big Endian, which the standard forbids and discs have, are read.
 
     Parameters
     ----------
@@ -353,7 +247,7 @@ def decode_dicomdir(octets: Octets) -> Directory:
     Raises
     ------
     RemoteProtocolError
-        Not a DICOMDIR, or cut short.
+        Not a DICOMDIR, or cut short before its records.
 
     Source
     ------
@@ -362,82 +256,215 @@ def decode_dicomdir(octets: Octets) -> Directory:
     meta = decode_file_meta(octets, final=True)
     if meta.sop_class_uid != DIRECTORY_CLASS:
         raise RemoteProtocolError("a DICOM file, but no DICOMDIR", section="PS3.10 §8.6", offset=132)
-    dataset = memoryview(octets)[meta.length :]
-    reader = DatasetReader(dataset, meta.transfer_syntax_uid, {_SEQUENCE, *(one.tag for one in _HEAD)})
-    file_set_id, root, flag = (_one(reader, one) for one in _HEAD)
-    found: dict[int, Record] = {}
-    links: dict[int, tuple[int, int]] = {}
-    sequence = reader.element(_SEQUENCE)
-    tags = {one.tag for one in (*_LINKS, *_READ_KEYS)}
-    broken: list[Finding] = []
-    try:
-        for at, item in reader.items(sequence, tags) if sequence is not None else ():
-            offset = meta.length + at
-            found[offset], links[offset] = _record_of(offset, item)
-    except RemoteProtocolError as error:
-        broken.append(Finding("", "", f"the records end early, after {len(found)}: {error}"))
-    records, findings = _followed(found, links, _int(root))
-    findings += broken
-    return Directory(str(file_set_id or ""), meta.sop_instance_uid, _int(flag) == 0, records, tuple(findings))
-
-
-def _record_of(offset: int, item: DatasetReader) -> tuple[Record, tuple[int, int]]:
-    following, flag, lower, kind, _, sop_class, sop_instance, syntax = (_one(item, one) for one in _LINKS)
-    keys = {one.name: values for one in _READ_KEYS if (values := item.values(one, one.path))}
-    file_id = tuple(str(part).strip(" ") for part in item.values(_LINKS[4], _LINKS[4].path))
-    record = Record(
-        offset,
-        str(kind or ""),
-        None,
-        True,
-        flag != _INACTIVE,
-        file_id,
-        str(sop_class or ""),
-        str(sop_instance or ""),
-        str(syntax or ""),
-        keys,
-    )
-    return record, (_int(following), _int(lower))
-
-
-def _one(reader: DatasetReader, one: Column) -> object | None:
-    values = reader.values(one, one.path)
-    return values[0] if values else None
-
-
-def _int(value: object | None) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _followed(
-    found: dict[int, Record], links: Mapping[int, tuple[int, int]], root: int
-) -> tuple[tuple[Record, ...], list[Finding]]:
-    """Follow the links from the root; mark what they reach."""
+    known = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
+    syntax = meta.transfer_syntax_uid
+    if syntax not in known:
+        raise RemoteProtocolError(f"a DICOMDIR in transfer syntax {syntax[:64]}", section="PS3.10 §8.6", offset=132)
+    walker = Walker(octets, syntax)
+    head, at, end = _head(walker, syntax, meta.length)
     findings: list[Finding] = []
-    shift = 0
-    if root and found and root not in found:
-        nearest = min(found, key=lambda offset: abs(offset - root))
-        shift = nearest - root
-        findings.append(Finding("", "", f"the offset of the first record misses by {shift} octets; so may all"))
-    waiting: list[tuple[int, int | None]] = [(root, None)] if root else []
-    visited: set[int] = set()
+    starts, firsts, ends = _items(octets, syntax, at, end, findings)
+    wanted = {one.tag for one in (*LINKS, *READ_KEYS, _CHARSET)}
+    walked = walk_in_step(octets, syntax, firsts, ends, wanted)
+    for row, text in sorted(walked.broken.items()):
+        findings.append(
+            Finding("", "", f"the record at octet {starts[row]} is broken, and kept as far as it goes: {text}")
+        )
+    directory = Directory(
+        head(_HEAD[0]), meta.sop_instance_uid, syntax, head(_HEAD[2]) in ("", "0"), octets, starts, (firsts, ends),
+        np.full(len(starts), _NO_RECORD), np.ones(len(starts), dtype=bool), walked.values, (),
+    )  # fmt: skip
+    findings = [*_follow(directory, int(head(_HEAD[1]) or 0)), *findings]
+    directory.damaged = bool(findings)
+    if (more := len(findings) - _MAX_FINDINGS) > 0:
+        findings = [*findings[:_MAX_FINDINGS], Finding("", "", f"{more} findings more")]
+    directory.findings = tuple(findings)
+    return directory
+
+
+def _head(walker: Walker, syntax: str, at: int) -> tuple[Callable[[Column], str], int, int]:
+    """Read what stands before the records; find where these begin and end."""
+    places: dict[int, tuple[int, int]] = {}
+    order: Literal["big", "little"] = "big" if syntax == EXPLICIT_BE else "little"
+    start = end = at
+    while at < walker.size:
+        if not any(bytes(walker.octets[at : at + 2])) and walker.padded(at):
+            break
+        tag, vr, value, length = walker.header(at, implicit=walker.implicit)
+        if tag == _SEQUENCE:
+            start, end = value, walker.size if length == _UNDEFINED else value + length
+            break
+        after = walker.after(tag, value, length, vr, implicit=walker.implicit, depth=0)
+        places.setdefault(tag, (value, after))
+        at = after
+    if end > walker.size:
+        missing = end - walker.size
+        if start + 8 > walker.size:
+            raise walker.broken(f"the records are announced, but {missing} octets of them are missing", start)
+
+    def text(one: Column) -> str:
+        if one.tag not in places:
+            return ""
+        value, after = places[one.tag]
+        raw = bytes(walker.octets[value : min(after, value + 256)])
+        if one.vr in ("US", "UL"):
+            return str(int.from_bytes(raw, order)) if len(raw) in (2, 4) else ""
+        return raw.decode("ascii", "replace").strip(" \0")
+
+    return text, start, end
+
+
+def _items(octets: Octets, syntax: str, at: int, end: int, findings: list[Finding]) -> tuple[Indices, Indices, Indices]:
+    """Where each record lies: its item tag, its first element, the octet after its last."""
+    starts: list[int] = []
+    firsts: list[int] = []
+    ends: list[int] = []
+    unpack = Struct(">HHL" if syntax == EXPLICIT_BE else "<HHL").unpack_from
+    size = min(end, len(octets))
+    if end > size:
+        findings.append(Finding("", "", f"the DICOMDIR is cut: {end - size} octets of its records are missing"))
+    while at + 8 <= size:
+        group, element, length = unpack(octets, at)
+        tag = group << 16 | element
+        if tag == _SEQUENCE_END:
+            break
+        first = at + 8
+        after = first + length
+        if tag == _ITEM and length == _UNDEFINED:
+            after = _after_undefined(octets, syntax, first)
+        if tag != _ITEM or after > size or after < first:
+            findings.append(
+                Finding("", "", f"the records end early, after {len(starts)}: octet {at} is not as announced")
+            )
+            if tag == _ITEM:  # its length lies: it ends where the next record begins
+                after = _next_record(octets, syntax, first, size)
+                starts.append(at)
+                firsts.append(first)
+                ends.append(after)
+                at = after
+            else:
+                at = _next_record(octets, syntax, at + 1, size)
+            if at < size:
+                findings.append(Finding("", "", f"records were found again from octet {at} on"))
+            continue
+        starts.append(at)
+        firsts.append(first)
+        ends.append(after - 8 if length == _UNDEFINED else after)
+        at = after
+    return np.array(starts, dtype=np.int64), np.array(firsts, dtype=np.int64), np.array(ends, dtype=np.int64)
+
+
+def _after_undefined(octets: Octets, syntax: str, first: int) -> int:
+    """The octet after the Item Delimitation; -1 where there is none."""
+    with suppress(RemoteProtocolError):
+        for element in elements(memoryview(octets)[first:], syntax):
+            if element.tag == _ITEM_END:
+                return first + element.end
+    return -1
+
+
+def _next_record(octets: Octets, syntax: str, at: int, end: int) -> int:
+    """Where the next item begins that starts with (0004,1400); `end` if there is none."""
+    big = syntax == EXPLICIT_BE
+    item, link = (b"\xff\xfe\xe0\x00", b"\x00\x04\x14\x00") if big else (b"\xfe\xff\x00\xe0", b"\x04\x00\x00\x14")
+    found = re.compile(re.escape(item) + b".{4}" + re.escape(link), re.DOTALL).search(octets, at, end)
+    return found.start() if found else end
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+def _follow(directory: Directory, root: int) -> Iterator[Finding]:
+    """Follow the links from the root; fill in ``parents`` and ``orphans``."""
+    starts = directory.starts
+    targets = [_link(directory, one) for one in (_NEXT, _LOWER)]
+    everything = np.concatenate(([root], *targets))
+    rows, findings = _resolved(everything, starts)
+    yield from findings
+    first, following, lower = int(rows[0]), rows[1 : len(starts) + 1].tolist(), rows[len(starts) + 1 :].tolist()
+    parents = [_NO_RECORD] * len(starts)
+    visited = bytearray(len(starts))
+    waiting = [(first, _NO_RECORD)]
     while waiting:
-        target, parent = waiting.pop()
-        offset = target if target in found else target + shift
-        if offset not in found:
-            findings.append(Finding("", "", f"a link leads to octet {target}, where no record starts"))
-            continue
-        record = found[offset]
-        if offset in visited:
-            findings.append(Finding(record.type, record.sop_instance_uid, f"two links lead to octet {offset}"))
-            continue
-        visited.add(offset)
-        found[offset] = replace(record, parent=parent, orphan=False)
-        following, lower = links[offset]
-        if following:
-            waiting.append((following, parent))
-        if lower:
-            waiting.append((lower, offset))
-    if orphans := len(found) - len(visited):
-        findings.append(Finding("", "", f"no link leads to {orphans} of {len(found)} records"))
-    return tuple(found.values()), findings
+        at, parent = waiting.pop()
+        while at >= 0:
+            if visited[at]:
+                yield Finding("", "", f"two links lead to octet {starts[at]}")
+                break
+            visited[at] = 1
+            parents[at] = parent
+            if lower[at] >= 0:
+                waiting.append((lower[at], at))
+            at = following[at]
+    directory.parents[:] = parents
+    directory.orphans[:] = np.frombuffer(bytes(visited), dtype=np.uint8) == 0
+    if orphans := int(directory.orphans.sum()):
+        yield Finding("", "", f"no link leads to {orphans} of {len(starts)} records")
+
+
+def _link(directory: Directory, one: Column) -> Indices:
+    links = np.zeros(len(directory), dtype=np.int64)
+    if (found := directory.values.get(one.tag)) is not None:
+        links[found.rows] = directory._numbers(found, 4)
+    return links
+
+
+def _resolved(targets: Indices, starts: Indices) -> tuple[Indices, list[Finding]]:
+    """The row that each link leads to: -1 for none, -2 where no record starts."""
+    rows = np.full(len(targets), _NO_RECORD)
+    linked = np.flatnonzero(targets)
+    if not len(starts) or not len(linked):
+        return rows, []
+    wanted = targets[linked]
+    place = np.minimum(np.searchsorted(starts, wanted), len(starts) - 1)
+    exact = starts[place] == wanted
+    rows[linked] = np.where(exact, place, _NOWHERE)
+    if exact.all():
+        return rows, []
+    stray, aim, after = linked[~exact], wanted[~exact], place[~exact]
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(np.abs(starts[before] - aim) <= np.abs(starts[after] - aim), before, after)
+    miss = starts[nearest] - aim
+    often = Counter(miss.tolist())
+    shifts = sorted(
+        shift for shift, times in often.items() if times > 1 or abs(shift) <= _NEAR or targets[0] + shift in starts
+    )
+    findings = []
+    taken = np.isin(miss, shifts)
+    rows[stray[taken]] = nearest[taken]
+    for shift in shifts[:10]:
+        findings.append(Finding("", "", f"{often[shift]} links miss their records by {shift} octets, and are followed"))
+    for octet in aim[~taken][:100].tolist():
+        findings.append(Finding("", "", f"a link leads to octet {octet}, where no record starts"))
+    return rows, findings
+
+
+def above(directory: Directory, kinds: Mapping[int, str]) -> dict[str, Indices]:
+    """For each record, the row of the patient, study and series that it stands below (or is); -1 for none.
+
+    Parameters
+    ----------
+    directory : Directory
+    kinds : mapping
+        The type of each record, by row.
+
+    Source
+    ------
+    PS3.3 Table F.4-1.
+    """
+    types = np.zeros(len(directory), dtype=np.int8)
+    for level, kind in enumerate(("PATIENT", "STUDY", "SERIES"), start=1):
+        types[[row for row, name in kinds.items() if name == kind]] = level
+    found = {}
+    for level, kind in enumerate(("PATIENT", "STUDY", "SERIES"), start=1):
+        at = np.arange(len(directory))
+        for _ in range(5):  # no record stands lower than that
+            climb = (at >= 0) & (types[at] != level)
+            if not climb.any():
+                break
+            at = np.where(climb, np.where(at >= 0, directory.parents[at], _NO_RECORD), at)
+        found[kind] = np.where((at >= 0) & (types[at] == level), at, _NO_RECORD)
+    return found
+
+
+assert all(column(keyword) in RECORD_COLUMNS for keys in KEYS.values() for keyword, _ in keys)

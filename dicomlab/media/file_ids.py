@@ -108,6 +108,10 @@ class FileIds:
             place = self._folders[key]
         return self._free(place, "IM")
 
+    def alone(self) -> FileId:
+        """Give out the File ID of one that belongs to no patient: at the root."""
+        return self._free((), "NP")
+
     def _free(self, place: FileId, letters: str) -> FileId:
         number = self._next.get((place, letters), 1)
         while (free := (*place, f"{letters}{number:06d}")) in self._taken:

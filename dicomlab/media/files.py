@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
-from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Leaf, decode_dicomdir, encode_dicomdir
+from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Record, decode_dicomdir
+from dicomlab.media.dicomdir_writer import Kept, Leaf, encode_dicomdir, kept_records
 from dicomlab.media.file_ids import FileIds, is_file_id
-from dicomlab.media.records import SEQUENCES, record_type
-from dicomlab.media.scan import FileError, Found, Scan, examine, opened, trace_file
+from dicomlab.media.found import FileError, Found, Scan, examine, opened, patientless, trace_file
+from dicomlab.media.header import read_dataset_row
+from dicomlab.media.records import KEYS, SEQUENCES, VERIFIED_AT, record_type
 from dicomlab.media.sequences import read_sequences
-from dicomlab.model.columns import columns
+from dicomlab.model.columns import Column, columns
 from dicomlab.model.matching import first
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Sink, Writer
@@ -28,6 +31,10 @@ from dicomlab.part10.files import CHUNK_OCTETS, FileWriter, Parcel, Unfit, mediu
 from dicomlab.part10.meta import PREFIX_END
 
 DICOMDIR = "DICOMDIR"
+_PLACE: tuple[Column, ...] = columns(("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+"""What says where an instance of a File-set lies."""
+_KEYS: tuple[Column, ...] = columns((*(one.name for one in RECORD_COLUMNS), "SOPClassUID", "SOPInstanceUID"))
+"""What the records of an index's instances are made of."""
 ALREADY_THERE = "already in the File-set"
 _CANNOT_UNDERSTAND = 0xC000
 
@@ -66,16 +73,18 @@ class FileSetSink:
         self.root = scan.root
         self._channel = channel
         self._lock = threading.Lock()
-        self._ids = FileIds()
         self._changed = False
-        scan.require(RECORD_COLUMNS)
         self._held = columns(scan.held)
-        for found in scan.instances.values():
-            components = PurePosixPath(found.name).parts
-            keys = (first(found.row, n) for n in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
-            self._ids.lies(components, *keys)
-        for error in scan.errors:
-            self._ids.take(PurePosixPath(error.path).parts)
+
+    @cached_property
+    def _ids(self) -> FileIds:
+        """Gives out File IDs, knowing what is there."""
+        ids = FileIds()
+        for name, _, row in self._scan.instances.brief(_PLACE):
+            ids.lies(name.split("/"), *(first(row, one.name) for one in _PLACE))
+        for error in self._scan.errors:
+            ids.take(error.path.split("/"))
+        return ids
 
     def begin(self, arrival: Arrival) -> Writer:
         """Make room for one instance; one that is there already is not written again."""
@@ -107,14 +116,13 @@ class FileSetSink:
             if known is not None:
                 path.unlink()
                 return replace(outcome, result="skipped", status=ALREADY_THERE, path=known.name)
-            keys = (first(found.row, n) for n in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+            keys = (first(found.row, one.name) for one in _PLACE)
             target = self.root.joinpath(*self._ids.next(*keys))
             with medium_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
             found.path, found.name = target, target.relative_to(self.root).as_posix()
             self._scan.instances[found.sop_instance_uid] = found
-            self._scan.listed += 1
             self._changed = True
         trace_file(self._channel, "sent", f"written: {found.name}", start)
         return replace(outcome, path=found.name)
@@ -184,11 +192,21 @@ class _Skipped:
         """There is nothing to leave."""
 
 
-def parcel_of(found: Found) -> Parcel:
-    """A file as it lies; its identity is that of the data set, whatever the File Meta Information says."""
+def parcel_of(found: Found) -> Parcel | Unfit:
+    """A file as it lies; its identity is that of the data set, whatever the File Meta Information says.
+
+    One that lies in an archive, or lacks what stands in front of a data set, is opened when it is needed. One that only
+    another reader understands is not given on.
+    """
+    if found.unfit:
+        return Unfit(found.name, found.unfit)
     sop_class_uid = first(found.row, "SOPClassUID")
     meta = replace(found.meta, sop_class_uid=sop_class_uid, sop_instance_uid=found.sop_instance_uid)
-    return Parcel(meta, found.name, found.path, padding=found.padding)
+    if not found.bare and found.path.is_file():
+        return Parcel(meta, found.name, found.path, padding=found.padding)
+    length = len(found.file_meta()) if found.bare else meta.length
+    whole = length + found.size - meta.length
+    return Parcel(replace(meta, length=length), found.name, opener=found.part10, whole=whole)
 
 
 def copy(parcel: Parcel, sink: Sink, channel: Channel | None = None) -> Outcome:
@@ -264,11 +282,19 @@ def _stored(one: Parcel | Unfit, sink: FileSetSink) -> Outcome:
     return Outcome(meta.sop_instance_uid, "failed", status, meta.sop_class_uid, meta.transfer_syntax_uid)
 
 
-def write_directory(scan: Scan, channel: Channel) -> tuple[Finding, ...]:
+def write_directory(scan: Scan, channel: Channel, dropped: Collection[str] = ()) -> tuple[Finding, ...]:
     """Write the DICOMDIR of a folder: to another name first, so that a half one is never seen.
 
     Files under names that no File ID can have (lower case, an extension) stay where they are and have no record,
-    which is a finding. The File-set keeps its ID and UID if it has a readable DICOMDIR.
+    which is a finding. Of a readable DICOMDIR that is there already, the File-set keeps its ID and UID, and what is
+    still there its records, octet for octet; so does what is gone without anybody having removed it.
+
+    Parameters
+    ----------
+    scan : Scan
+    channel : Channel
+    dropped : collection of str
+        SOP Instance UIDs that were removed on purpose.
 
     Raises
     ------
@@ -277,25 +303,35 @@ def write_directory(scan: Scan, channel: Channel) -> tuple[Finding, ...]:
 
     Source
     ------
-    PS3.10 §8.2, §8.6.
+    PS3.10 §8.2, §8.4, §8.6.
     """
-    scan.require(RECORD_COLUMNS)
     path = scan.root / DICOMDIR
     file_set_id, file_set_uid = "", str(generate_uid(prefix=None))
+    kept: Kept = {}
+    leaves: list[Leaf] = []
+    extra: list[Finding] = []
     if path.is_file():
         with suppress(RemoteProtocolError, OSError):
             before = read_directory(path)
             file_set_id, file_set_uid = before.file_set_id, before.file_set_uid or file_set_uid
-    leaves: list[Leaf] = []
-    extra: list[Finding] = []
-    for found in scan.instances.values():
-        components = PurePosixPath(found.name).parts
+            kept = kept_records(before)
+            leaves += _gone(before, scan, dropped)
+    held = frozenset(scan.held)
+    for name, syntax, row in scan.instances.brief([one for one in _KEYS if one.name in held]):
+        components = tuple(name.split("/"))
         if is_file_id(components):
-            uids = (first(found.row, "SOPClassUID"), found.sop_instance_uid, found.meta.transfer_syntax_uid)
-            leaves.append(Leaf(components, *uids, found.row, _sequences(found, extra)))
+            leaf = Leaf(components, first(row, "SOPClassUID"), first(row, "SOPInstanceUID"), syntax, row)
+            find = partial(scan.instances.__getitem__, leaf.sop_instance_uid)
+            leaves.append(completed(leaf, held, find, extra, kept=kept))
         else:
-            extra.append(Finding("", found.sop_instance_uid, "its name is no File ID: it has no record"))
-    octets, findings = encode_dicomdir(leaves, file_set_uid=file_set_uid, file_set_id=file_set_id)
+            extra.append(Finding("", first(row, "SOPInstanceUID"), "its name is no File ID: it has no record"))
+    for found in patientless(scan):
+        components = tuple(found.name.split("/"))
+        if is_file_id(components):
+            syntax = found.meta.transfer_syntax_uid
+            leaf = Leaf(components, first(found.row, "SOPClassUID"), found.sop_instance_uid, syntax, found.row)
+            leaves.append(completed(leaf, held, partial(replace, found), extra, kept=kept))
+    octets, findings = encode_dicomdir(leaves, file_set_uid=file_set_uid, file_set_id=file_set_id, kept=kept)
     part = path.with_name(f".{DICOMDIR}.{secrets.token_hex(4)}.part")
     try:
         with medium_errors(path):
@@ -311,15 +347,66 @@ def write_directory(scan: Scan, channel: Channel) -> tuple[Finding, ...]:
     return (*findings, *extra)
 
 
-def _sequences(found: Found, findings: list[Finding]) -> dict[str, tuple[bytes, ...]]:
-    """What the record repeats of the sequences of its instance; most kinds of records repeat none."""
-    kind = record_type(first(found.row, "SOPClassUID"))
-    wanted = [(keyword, tag) for keyword, _ in SEQUENCES.get(kind, ()) if (tag := tag_for_keyword(keyword))]
-    if not wanted:
-        return {}
+def _gone(before: Directory, scan: Scan, dropped: Collection[str]) -> Iterator[Leaf]:
+    """The records of files that are not there (any more): nobody asked to forget them."""
+    by_offset = {record.offset: record for record in before.records}
+    for record in before.leaves:
+        uid = record.sop_instance_uid
+        if not uid or uid in scan.instances or uid in dropped or not is_file_id(record.file_id):
+            continue
+        if scan.root.joinpath(*record.file_id).exists():
+            continue  # another file lies there now
+        row: dict[str, Sequence[object]] = {"SOPInstanceUID": (uid,)}
+        one: Record | None = record
+        seen: set[int] = set()
+        while one is not None and one.offset not in seen:
+            seen.add(one.offset)
+            row = {**one.keys, **row}
+            one = by_offset.get(one.parent) if one.parent is not None else None
+        if row.get("StudyInstanceUID") and row.get("SeriesInstanceUID"):
+            yield Leaf(record.file_id, record.sop_class_uid, uid, record.transfer_syntax_uid, row)
+
+
+def completed(
+    leaf: Leaf, held: frozenset[str], find: Callable[[], Found], findings: list[Finding], *, kept: Kept | None = None
+) -> Leaf:
+    """A leaf with everything that its record holds; its file is opened only where the index does not have all of it.
+
+    Parameters
+    ----------
+    leaf : Leaf
+        With the row of the index.
+    held : set of str
+        Columns that the index has.
+    find : callable
+        Gives the instance.
+    findings : list of Finding
+        Gets what can't be read.
+    kept : mapping, optional
+        Records that are written as they were: of these nothing need be read.
+    """
+    kind = record_type(leaf.sop_class_uid)
+    wanted, repeated = _beyond(kind, held)
+    if not wanted and not repeated:
+        return leaf
+    if kept and (kind, "\\".join(leaf.file_id), leaf.sop_instance_uid, leaf.transfer_syntax_uid) in kept:
+        return leaf
+    found = find()
     try:
         with opened(found.path) as octets:
-            return read_sequences(octets[found.meta.length :], found.meta, wanted)
+            dataset = octets[found.meta.length :]
+            row = {**leaf.row, **read_dataset_row(dataset, found.meta, wanted)}
+            sequences = read_sequences(dataset, found.meta, repeated) if repeated else {}
     except (RemoteProtocolError, OSError, ValueError) as error:
-        findings.append(Finding(kind, found.sop_instance_uid, f"its sequences could not be repeated: {error}"))
-        return {}
+        findings.append(Finding(kind, leaf.sop_instance_uid, f"its sequences could not be repeated: {error}"))
+        return leaf
+    return replace(leaf, row=row, sequences=sequences)
+
+
+@lru_cache(maxsize=64)
+def _beyond(kind: str, held: frozenset[str]) -> tuple[tuple[Column, ...], tuple[tuple[str, int], ...]]:
+    """What a record of that type holds and the index does not: columns, and sequences that it repeats."""
+    names = [keyword for keyword, _ in KEYS[kind]]
+    every = columns([*names, VERIFIED_AT] if kind == "SR DOCUMENT" else names)
+    repeated = [(keyword, tag) for keyword, _ in SEQUENCES.get(kind, ()) if (tag := tag_for_keyword(keyword))]
+    return tuple(one for one in every if one.name not in held), tuple(repeated)

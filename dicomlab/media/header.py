@@ -10,7 +10,7 @@ PS3.10 §7 (file format), PS3.5 §7 (data elements), §A.5 (deflated transfer sy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 
 from pydicom._dicom_dict import DicomDictionary
@@ -29,10 +29,11 @@ _PIXEL_REPRESENTATION = 0x00280103
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 
-_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
-_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
-_WHOLE = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is a character in these
-_BY_CHARSET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
+WHOLE = frozenset({"LT", "ST", "UT", "UR"})
+"""VRs in whose values a backslash is a character."""
+BY_CHARSET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _META = {
     0x00020002: "sop_class_uid",
     0x00020003: "sop_instance_uid",
@@ -154,24 +155,15 @@ class DatasetReader:
             return ()
         if len(path) == 1:
             return self._decode(self._vr(column, element), element)
-        gathered: list[object] = []
-        for _, inner_reader in self.items(element, {path[1]}):
-            inner = inner_reader.values(column, path[1:])
-            if len(path) > 2:
-                gathered += inner
-            else:
-                gathered.append("\\".join(map(str, inner)) if len(inner) > 1 else inner[0] if inner else None)
-        return tuple(gathered)
+        syntax = IMPLICIT_LE if element.vr == "UN" else self.syntax
+        value = self.octets[element.value : element.end]
+        return values_in_items(value, syntax, column, path[1:], self._encodings)
 
     def _vr(self, column: Column, element: Element) -> str:
-        """The VR of the file where it is telling; else that of the dictionary."""
-        if element.vr and element.vr not in _BINARY:
-            return element.vr
-        entry = DicomDictionary.get(element.tag)
-        if column.vr == "US" and entry and "SS" in entry[0]:
-            signed = self._decode("US", self._found.get(_PIXEL_REPRESENTATION))
-            return "SS" if signed == (1,) else "US"
-        return column.vr
+        def signed() -> bool:
+            return self._decode("US", self._found.get(_PIXEL_REPRESENTATION)) == (1,)
+
+        return telling_vr(column, element.tag, element.vr, signed)
 
     def _decode(self, vr: str, element: Element | None) -> Raws:
         if element is None or not element.length:
@@ -183,48 +175,98 @@ class DatasetReader:
                 offset=element.offset,
             )
         octets = bytes(self.octets[element.value : element.end])
-        order = ">" if self._big else "<"
-        if vr in _NUMBERS:
-            unit = Struct(order + _NUMBERS[vr])
-            if len(octets) % unit.size:
-                return (octets.hex(),)  # no number: the column's typing says so and keeps this
-            return tuple(value for (value,) in unit.iter_unpack(octets))
-        if vr == "AT":
-            if len(octets) % 4:
-                return (octets.hex(),)
-            return tuple(f"{group:04X}{number:04X}" for group, number in Struct(order + "HH").iter_unpack(octets))
-        encodings = self._encodings if vr in _BY_CHARSET else codecs_of([])
-        text = decode_text(octets, encodings, person=vr == "PN").rstrip(" \0")
-        if not text:
-            return ()
-        return (text,) if vr in _WHOLE else tuple(value.rstrip(" \0") for value in text.split("\\"))
+        return decode_value(vr, octets, self._encodings, big=self._big)
 
     def items(self, element: Element, tags: set[int]) -> Iterator[tuple[int, DatasetReader]]:
-        """The items of a sequence: where each item tag stands in this data set, and a reader of what is in it.
-
-        Source
-        ------
-        PS3.5 §7.5 (nested data sets), §6.2.2 note 3 (a sequence as UN is in Implicit VR Little Endian).
-        """
+        """The items of a sequence: where each item tag stands in this data set, and a reader of what is in it."""
         syntax = IMPLICIT_LE if element.vr == "UN" else self.syntax
-        header = Struct((">" if syntax == EXPLICIT_BE else "<") + "HHL")
-        at = element.value
-        while at + 8 <= element.end:
-            group, number, length = header.unpack_from(self.octets, at)
-            tag = (group << 16) | number
-            if tag == _SEQUENCE_END:
-                return
-            if tag != _ITEM:
-                raise RemoteProtocolError("something other than an item in a sequence", section="PS3.5 §7.5", offset=at)
-            start, rest = at + 8, self.octets[at + 8 : element.end]
-            after = start + length
-            if length == _UNDEFINED:
-                length = _length_of_item(rest, syntax)
-                after = start + length + 8
-            if after > element.end:
-                raise RemoteProtocolError("an item is cut", section="PS3.5 §7.5", offset=at)
-            yield at, DatasetReader(rest[:length], syntax, tags, self._encodings)
-            at = after
+        value = self.octets[element.value : element.end]
+        for at, item in items_of(value, syntax, tags, self._encodings):
+            yield element.value + at, item
+
+
+def telling_vr(column: Column, tag: int, vr: str, signed: Callable[[], bool]) -> str:
+    """The VR under which a value is read: that of the file where it is telling, else that of the dictionary.
+
+    Source
+    ------
+    PS3.5 §6.2.2 (UN), PS3.6 §6 (US or SS, by Pixel Representation).
+    """
+    if vr and vr not in BINARY:
+        return vr
+    entry = DicomDictionary.get(tag)
+    if column.vr == "US" and entry and "SS" in entry[0]:
+        return "SS" if signed() else "US"
+    return column.vr
+
+
+def decode_value(vr: str, octets: bytes, encodings: Sequence[str], *, big: bool) -> Raws:
+    """Decode one value; see :func:`read_row`.
+
+    Source
+    ------
+    PS3.5 §6.2.
+    """
+    order = ">" if big else "<"
+    if vr in NUMBERS:
+        unit = Struct(order + NUMBERS[vr])
+        if len(octets) % unit.size:
+            return (f"0x{octets.hex()}",)  # no number: the column's typing says so and keeps this
+        return tuple(value for (value,) in unit.iter_unpack(octets))
+    if vr == "AT":
+        if len(octets) % 4:
+            return (f"0x{octets.hex()}",)
+        return tuple(f"{group:04X}{number:04X}" for group, number in Struct(order + "HH").iter_unpack(octets))
+    text = decode_text(octets, encodings if vr in BY_CHARSET else codecs_of([]), person=vr == "PN").rstrip(" \0")
+    if not text:
+        return ()
+    return (text,) if vr in WHOLE else tuple(value.rstrip(" \0") for value in text.split("\\"))
+
+
+def items_of(
+    octets: Octets, syntax: str, tags: set[int], encodings: Sequence[str]
+) -> Iterator[tuple[int, DatasetReader]]:
+    """The items in the value of a sequence: where each item tag stands in it, and a reader of what is in it.
+
+    Source
+    ------
+    PS3.5 §7.5 (nested data sets), §6.2.2 note 3 (a sequence as UN is in Implicit VR Little Endian).
+    """
+    header = Struct((">" if syntax == EXPLICIT_BE else "<") + "HHL")
+    at, end = 0, len(octets)
+    while at + 8 <= end:
+        group, number, length = header.unpack_from(octets, at)
+        tag = (group << 16) | number
+        if tag == _SEQUENCE_END:
+            return
+        if tag != _ITEM:
+            raise RemoteProtocolError("something other than an item in a sequence", section="PS3.5 §7.5", offset=at)
+        start, rest = at + 8, octets[at + 8 :]
+        after = start + length
+        if length == _UNDEFINED:
+            length = _length_of_item(rest, syntax)
+            after = start + length + 8
+        if after > end:
+            raise RemoteProtocolError("an item is cut", section="PS3.5 §7.5", offset=at)
+        yield at, DatasetReader(rest[:length], syntax, tags, encodings)
+        at = after
+
+
+def values_in_items(octets: Octets, syntax: str, column: Column, path: Sequence[int], encodings: Sequence[str]) -> Raws:
+    """The raw values that a path finds in the value of a sequence; see :func:`read_row`.
+
+    Source
+    ------
+    PS3.5 §7.5.
+    """
+    gathered: list[object] = []
+    for _, item in items_of(octets, syntax, {path[0]}, encodings):
+        inner = item.values(column, path)
+        if len(path) > 1:
+            gathered += inner
+        else:
+            gathered.append("\\".join(map(str, inner)) if len(inner) > 1 else inner[0] if inner else None)
+    return tuple(gathered)
 
 
 def _length_of_item(octets: Octets, syntax: str) -> int:

@@ -5,124 +5,83 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dicomlab.errors import (
     CommunicationError,
     Interrupted,
-    Refused,
-    RemoteProtocolError,
     ServiceError,
-    Unreachable,
     UsageError,
 )
-from dicomlab.media.dicomdir import DIRECTORY_CLASS, RECORD_COLUMNS, Directory, Finding
-from dicomlab.media.files import DICOMDIR, FileSetSink, copy, fill, parcel_of, read_directory
-from dicomlab.media.reconcile import Comparison, compare, differences
-from dicomlab.media.scan import Scan, scan
-from dicomlab.model.columns import Level, TableBuilder, column, standard_columns
+from dicomlab.media.assembly import Volumes
+from dicomlab.media.checking import HARMLESS, Checks, compared, directory_of
+from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding
+from dicomlab.media.files import DICOMDIR, FileSetSink, copy, fill, parcel_of
+from dicomlab.media.found import UNSOUND, Scan
+from dicomlab.media.reconcile import differences
+from dicomlab.media.tables import Cache, Tables, file_findings, rows_for, texts
+from dicomlab.media.writing import FileSets
+from dicomlab.model.columns import columns
 from dicomlab.model.matching import answers, first, order, rows_at_level
 from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
-from dicomlab.model.progress import Control, OnProgress, Work
+from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary
-from dicomlab.model.trace import Channel, open_channel
 from dicomlab.model.verification import Verification
-from dicomlab.part10.files import Parcel, Unfit, parcels, read_file_meta
+from dicomlab.part10.files import Parcel, Unfit, parcels
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Mode = Literal["r", "update"]
 
-_HARMLESS = frozenset({"not_dicom", "empty", "missing_uid", "duplicate", "link"})
-"""Errors of files that are no damage to the medium."""
+_COUNTED = columns(["PatientID", "StudyInstanceUID", "SeriesInstanceUID"])
 
 
-class MediaSet(SearchPath, StorePath, Summarised):
+class MediaSet(SearchPath, StorePath, Tables, FileSets, Volumes, Checks, Summarised):
     """DICOM files on a medium: ``MediaSet("/media/cdrom").find("study", PatientID="P*")``.
 
     Nothing is read until something is asked. The first question reads the header of every file below the folder and
-    keeps what it found; :meth:`refresh` looks again. Every file listed is one row of :attr:`instances` or of
+    keeps what it found; :meth:`scan` looks again, at what has changed. ZIP archives and ISO 9660 images are looked into
+    as though they were folders, without being unpacked. Every file listed is one row of :attr:`instances` or of
     :attr:`errors`.
 
     Parameters
     ----------
     path : path
-        A folder, a single DICOM file, or the DICOMDIR of a File-set (then its folder).
+        A folder, a ZIP archive, an ISO 9660 image, a single DICOM file, or the DICOMDIR of a File-set (then its
+        folder).
     mode : str
         ``"r"`` never writes. ``"update"`` lets :meth:`store` and ``cohort.retrieve(to=...)`` add instances (the
         File-set Updater of PS3.10 §8.4); the folder is made if it isn't there.
+    cache : bool, "beside" or path
+        Where the index of the files is kept as Parquet, so that the next scan reads only what has changed. True: in
+        the user's cache folder (``DICOMLAB_CACHE`` names another, ``off`` none), for folders of 1000 files and more.
+        "beside": in the folder itself. A path: below it. False: nowhere. It holds names of patients, as the data do.
 
     Source
     ------
     PS3.10 §7, §8 (Basic File Service, File-set), PS3.3 Annex F (DICOMDIR).
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, mode: Mode = "r") -> None:
+    def __init__(self, path: str | os.PathLike[str], *, mode: Mode = "r", cache: Cache = True) -> None:
         if mode not in ("r", "update"):
             raise UsageError(f'mode is "r" (read only) or "update", not {mode!r}')
         self.path = Path(path)
         self.mode: Mode = mode
         self.fictional = False
+        self._cache = cache
         self._lock = threading.RLock()
         self._scan: Scan | None = None
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def refresh(self, *, progress: bool | OnProgress = True) -> None:
-        """Look through the folder again.
-
-        Raises
-        ------
-        Unreachable, Refused
-            The folder is not there, or may not be read.
-        """
-
-        def run(control: Control) -> None:
-            with self._lock:
-                self._scan = None
-                self._scanned(control)
-
-        Work("scan", "files", run, progress=progress).carry_out()
-
-    def _scanned(self, control: Control | None = None) -> Scan:
-        with self._lock:
-            if self._scan is None:
-                root, single = self._place()
-                found = scan(root, control or Control(), self._channel(), single=single)
-                if not found.complete:
-                    return found  # cancelled: what was seen so far, not kept
-                self._scan = found
-            return self._scan
-
-    def _place(self) -> tuple[Path, Path | None]:
-        """The folder to look through; and the file, where only one is meant."""
-        try:
-            if not self.path.is_file():
-                return self.path, None
-            with suppress(RemoteProtocolError):
-                if read_file_meta(self.path).sop_class_uid == DIRECTORY_CLASS:
-                    return self.path.parent, None
-        except PermissionError as error:
-            raise Refused("not allowed to read it", endpoint=str(self.path)) from error
-        except OSError as error:
-            raise Unreachable(f"can't be read: {error.strerror or error}", endpoint=str(self.path)) from error
-        return self.path.parent, self.path
-
-    def _channel(self, source: str = "") -> Channel:
-        return open_channel("file", source or "dicomlab", str(self.path), _unread)
-
     def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
-        found = self._scanned(control)
-        found.require(query.columns)
-        for row in rows_at_level(query.level, [one.row for one in found.instances.values()]):
+        for row in rows_at_level(query.level, rows_for(self._scanned(control), query.columns)):
             if control.cancelled:
                 return
             if answers(query.keys, row):
@@ -131,65 +90,28 @@ class MediaSet(SearchPath, StorePath, Summarised):
     # --- tables ----------------------------------------------------------------------------------------------------
 
     @property
-    def instances(self) -> DataFrame:
-        """One row for each SOP Instance, with its path (relative to the folder) and transfer syntax."""
-        ordered = sorted(self._scanned().instances.values(), key=lambda found: order(found.row))
-        table = TableBuilder((*standard_columns("instance"), column("TransferSyntaxUID")))
-        for found in ordered:
-            table.add(found.row)
-        frame = table.frame()
-        frame.insert(0, "path", _texts([found.name for found in ordered]))
-        return frame
-
-    @property
-    def series(self) -> DataFrame:
-        """One row for each series."""
-        return self._table("series")
-
-    @property
-    def studies(self) -> DataFrame:
-        """One row for each study."""
-        return self._table("study")
-
-    @property
-    def patients(self) -> DataFrame:
-        """One row for each patient."""
-        return self._table("patient")
-
-    def _table(self, level: Level) -> DataFrame:
-        table = TableBuilder(standard_columns(level))
-        for row in rows_at_level(level, [found.row for found in self._scanned().instances.values()]):
-            table.add(row)
-        return table.frame()
-
-    @property
-    def errors(self) -> DataFrame:
-        """One row for each file that is no instance: path, kind (see ``media.scan.ErrorKind``) and message."""
-        import pandas as pd
-
-        found = self._scanned().errors
-        parts = {name: _texts([getattr(error, name) for error in found]) for name in ("path", "kind", "message")}
-        return pd.DataFrame(parts)
-
-    @property
     def findings(self) -> DataFrame:
-        """One row for each thing in which the DICOMDIR and the files disagree: record type, UID, text."""
+        """One row for each thing that is not as it should be, though nothing is lost by it.
+
+        Of single files: path, kind (``no_preamble``, ``no_meta``, ``meta_uid``, ``encoding``, or the kind of error
+        that it would be, had not another reader made sense of it). Where DICOMDIR and files disagree: kind
+        ``dicomdir``, with the type of the record. Both with the UID and a text.
+        """
         import pandas as pd
 
         held = self._scanned()
-        directory = self._directory(held)
+        directory = directory_of(held)
         listed: list[Finding] = [directory] if isinstance(directory, Finding) else []
         if isinstance(directory, Directory):
             held.require(RECORD_COLUMNS)
-            rows = {uid: found.row for uid, found in held.instances.items()}
-            listed = [*directory.findings, *_compared(directory, held).findings, *differences(directory, rows)]
-        parts = {name: _texts([getattr(one, name) for one in listed]) for name in ("record", "uid", "text")}
-        return pd.DataFrame(parts)
-
-    @property
-    def paths(self) -> list[Path]:
-        """Where the instances lie, in the order of :attr:`instances`."""
-        return [f.path for f in sorted(self._scanned().instances.values(), key=lambda found: order(found.row))]
+            keys = {uid: found.row for uid, found in held.instances.items()}
+            listed = [*directory.findings, *compared(directory, held).findings, *differences(directory, keys)]
+        rows: list[tuple[str | None, ...]] = [
+            (path, kind, None, uid, text) for path, kind, uid, text in file_findings(held)
+        ]
+        rows += [(DICOMDIR, "dicomdir", one.record or None, one.uid or None, one.text) for one in listed]
+        names = ("path", "kind", "record", "uid", "text")
+        return pd.DataFrame({name: texts([row[place] for row in rows]) for place, name in enumerate(names)})
 
     # --- verify ----------------------------------------------------------------------------------------------------
 
@@ -203,44 +125,35 @@ class MediaSet(SearchPath, StorePath, Summarised):
             files that are missing, hold something else, or leads out of the folder, or leaves instances out.
         """
         start = time.monotonic()
-        self._scan = None
         try:
-            found = self._scanned()
+            with self._lock:  # whatever an index says, the files are read
+                found = self._look(Control(), (), False, None, None)
         except CommunicationError as error:
             return Verification(False, str(self), time.monotonic() - start, (("folder", "not readable"),), str(error))
-        kinds = Counter(error.kind for error in found.errors)
+        kinds = found.kinds()
         facts = [("files", str(found.listed)), ("instances", str(len(found.instances)))]
         facts += [(kind, str(count)) for kind, count in sorted(kinds.items())]
         advice = ""
-        if damaged := sum(count for kind, count in kinds.items() if kind not in _HARMLESS):
-            advice = f"{damaged} files are damaged or can't be read: see .errors"
+        damaged = sum(count for kind, count in kinds.items() if kind not in HARMLESS)
+        if damaged := damaged + sum(kind in UNSOUND for _, kind, _, _ in file_findings(found)):
+            advice = f"{damaged} files are damaged or can't be read: see .errors and .findings"
         if not found.instances:
             advice = "there is no DICOM instance here: is it the right folder?"
-        directory = self._directory(found)
+        directory = directory_of(found)
         if isinstance(directory, Finding):
             facts.append((DICOMDIR, "broken"))
             advice = f"{directory.text}; the files can be used without it"
         elif directory is None:
             facts.append((DICOMDIR, "none"))
         else:
-            compared = _compared(directory, found)
+            agreement = compared(directory, found)
             names = ("agreeing", "missing", "mismatched", "unlisted")
-            facts += [(f"{DICOMDIR}: {name}", str(getattr(compared, name))) for name in names]
-            if not compared.ok:
+            facts += [(f"{DICOMDIR}: {name}", str(getattr(agreement, name))) for name in names]
+            if directory.damaged:
+                facts.append((DICOMDIR, "broken"))
+            if directory.damaged or not agreement.ok:
                 advice = "the DICOMDIR and the files disagree: see .findings; the files can be used without it"
         return Verification(not advice, str(self), time.monotonic() - start, tuple(facts), advice)
-
-    def _directory(self, found: Scan) -> Directory | Finding | None:
-        """The DICOMDIR at the root; a Finding if it can't be read, None if there is none."""
-        path = next((p for p in found.directories if p.parent == found.root and _is_directory_name(p.name)), None)
-        if path is None:
-            return None
-        try:
-            return read_directory(path)
-        except RemoteProtocolError as error:
-            return Finding("", "", f"the DICOMDIR is broken: {error}")
-        except OSError as error:
-            return Finding("", "", f"the DICOMDIR can't be read: {error.strerror or error}")
 
     # --- giving ----------------------------------------------------------------------------------------------------
 
@@ -266,7 +179,11 @@ class MediaSet(SearchPath, StorePath, Summarised):
                 sink.failed(uid, "not on this medium")
                 continue
             try:
-                copy(parcel_of(found), sink, channel)
+                parcel = parcel_of(found)
+                if isinstance(parcel, Unfit):
+                    sink.failed(uid, parcel.reason)
+                else:
+                    copy(parcel, sink, channel)
             except PermissionError:
                 sink.failed(uid, "not allowed to read it")
             except (OSError, ValueError) as error:
@@ -312,50 +229,6 @@ class MediaSet(SearchPath, StorePath, Summarised):
     def _store(self, what: Any, control: Control) -> Report:
         return fill(self.sink(), parcels(what), control, f"Stored in {self}")
 
-    def write(self, dest: str | os.PathLike[str], *, progress: bool | OnProgress = True) -> Report:
-        """Write everything as a File-set with a DICOMDIR into a new or empty folder.
-
-        Each instance is copied unchanged, File Meta Information and all, under a File ID that says nothing about
-        anybody; the DICOMDIR comes last. No application profile is applied: transfer syntaxes stay as they are.
-
-        Parameters
-        ----------
-        dest : path
-        progress : bool or callable, optional
-            A bar, nothing, or a function that gets each :class:`Progress`.
-
-        Returns
-        -------
-        Report
-            One row for each instance; ``report.media`` is the new MediaSet, and ``report.media.findings`` says what
-            its DICOMDIR had to make up.
-
-        Raises
-        ------
-        UsageError
-            `dest` is not empty, is a file, or lies in the folder that is copied.
-        Interrupted, Refused
-            The medium is full, gone, or not to be written; ``error.partial`` is the report of what was copied.
-
-        Source
-        ------
-        PS3.10 §8.4 (File-set Creator), PS3.11 Annex D (general purpose media).
-        """
-        target = Path(dest)
-        root, single = self._place()
-        if single is None and target.resolve().is_relative_to(root.resolve()):
-            raise UsageError(f"{target} lies in the folder that is to be copied: choose another")
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{target} is not an empty folder: a File-set is written whole, into a folder of its own")
-
-        def run(control: Control) -> Report:
-            held = sorted(self._scanned(control).instances.values(), key=lambda one: order(one.row))
-            control.total = len(held)
-            fresh = MediaSet(target, mode="update")
-            return fill(fresh.sink(), map(parcel_of, held), control, f"File-set written from {self}")
-
-        return Work("write", "instances", run, progress=progress).carry_out()  # type: ignore[return-value]
-
     # --- face ------------------------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
@@ -366,34 +239,12 @@ class MediaSet(SearchPath, StorePath, Summarised):
         held = self._scan
         if held is None:
             return Summary("MediaSet", (*facts, ("files", "not looked at yet")))
-        series = {
-            (first(f.row, "StudyInstanceUID"), first(f.row, "SeriesInstanceUID")) for f in held.instances.values()
-        }
-        facts.append(("patients", str(len({first(f.row, "PatientID") for f in held.instances.values()}))))
+        rows = held.instances.rows(_COUNTED)
+        series = {(first(row, "StudyInstanceUID"), first(row, "SeriesInstanceUID")) for row in rows}
+        facts.append(("patients", str(len({first(row, "PatientID") for row in rows}))))
         facts.append(("studies", str(len({study for study, _ in series}))))
         facts.append(("series", str(len(series))))
         facts.append(("instances", str(len(held.instances))))
         facts.append((DICOMDIR, "yes" if held.directories else "no"))
-        kinds = Counter(error.kind for error in held.errors)
-        notes = tuple(f"{count} files: {kind}" for kind, count in sorted(kinds.items()))
+        notes = tuple(f"{count} files: {kind}" for kind, count in sorted(held.kinds().items()))
         return Summary("MediaSet", tuple(facts), notes=notes)
-
-
-def _unread(octets: bytes) -> str:
-    return f"{len(octets)} octets"
-
-
-def _texts(values: Sequence[str]) -> Any:
-    import pandas as pd
-
-    return pd.Series(list(values), dtype="str")
-
-
-def _compared(directory: Directory, found: Scan) -> Comparison:
-    held = {error.path: "" for error in found.errors}
-    held |= {one.name: one.sop_instance_uid for one in found.instances.values()}
-    return compare(directory, held)
-
-
-def _is_directory_name(name: str) -> bool:
-    return name.partition(";")[0].rstrip(".").upper() == DICOMDIR

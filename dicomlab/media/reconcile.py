@@ -9,27 +9,86 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.media.dicomdir import Directory, Finding, Record, key_text
+from dicomlab.media.dicomdir import Directory, Finding, Record
+from dicomlab.media.dicomdir_writer import key_text
 from dicomlab.media.file_ids import relative_path
 from dicomlab.media.records import KEYS
 from dicomlab.model.columns import column
+
+Status = Literal["ok", "case", "orphan", "missing", "leads_out", "mismatch", "unreadable", "unlisted"]
+"""What became of one record or one file.
+
+========== ========================================================================================
+status     meaning
+========== ========================================================================================
+ok         the file is there and holds the instance that the record names
+case       the same, under a name that differs in its case or by what a raw ISO 9660 disc appends
+orphan     the same, but no link in the DICOMDIR leads to the record
+missing    the file is not there
+leads_out  the File ID leads out of the folder: it was not followed
+mismatch   the file holds another instance
+unreadable the file is no readable instance
+unlisted   an instance in the folder that no record refers to
+========== ========================================================================================
+"""
+_AGREEING = frozenset({"ok", "case", "orphan"})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One record and its file, or a file without record."""
+
+    status: Status
+    record: str
+    """The type of the record; ``""`` for none."""
+    uid: str
+    """SOP Instance UID, by the record where there is one."""
+    path: str
+    """Where the record says that it lies."""
+    actual: str
+    """Where it lies."""
+    found_uid: str
+    """What lies there."""
+    text: str
+    """The same in a sentence; ``""`` where all is well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How far a DICOMDIR and a folder agree."""
 
-    agreeing: int
-    """Records whose file is there with the UIDs that the record names."""
-    missing: int
-    """Records whose file is not there, or leads out of the folder."""
-    mismatched: int
-    """Records whose file holds another instance, or none."""
-    unlisted: int
-    """Instances in the folder that no record refers to."""
-    findings: tuple[Finding, ...]
+    matches: tuple[Match, ...]
+
+    def _count(self, *statuses: str) -> int:
+        return sum(match.status in statuses for match in self.matches)
+
+    @property
+    def agreeing(self) -> int:
+        """Records whose file is there with the UIDs that the record names."""
+        return self._count(*_AGREEING)
+
+    @property
+    def missing(self) -> int:
+        """Records whose file is not there, or leads out of the folder."""
+        return self._count("missing", "leads_out")
+
+    @property
+    def mismatched(self) -> int:
+        """Records whose file holds another instance, or none."""
+        return self._count("mismatch", "unreadable")
+
+    @property
+    def unlisted(self) -> int:
+        """Instances in the folder that no record refers to."""
+        return self._count("unlisted")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is not as it should be."""
+        return tuple(Finding(match.record, match.uid, match.text) for match in self.matches if match.text)
 
     @property
     def ok(self) -> bool:
@@ -49,41 +108,40 @@ def compare(directory: Directory, held: Mapping[str, str]) -> Comparison:
     Returns
     -------
     Comparison
-        A name that differs in its case, or by the ``;1`` of a raw ISO 9660 disc, is found, and is a finding.
+        One match for each record that refers to a file, and one for each instance that no record refers to.
 
     Source
     ------
     PS3.10 §8.6; PS3.12 Annex F (file names on CD-R).
     """
     loose = {_loose(name): name for name in held}
-    findings: list[Finding] = []
-    agreeing = missing = mismatched = 0
-    referred: set[str] = set()
-    for record in directory.leaves:
-        uid = record.sop_instance_uid
-        try:
-            name = relative_path(record.file_id).as_posix()
-        except RemoteProtocolError as error:
-            missing += 1
-            findings.append(Finding(record.type, uid, str(error)))
-            continue
-        actual = name if name in held else loose.get(_loose(name))
-        if actual is None:
-            missing += 1
-            findings.append(Finding(record.type, uid, f"its file {name} is not there"))
-            continue
-        referred.add(actual)
-        if held[actual] != uid:
-            mismatched += 1
-            what = f"holds instance {held[actual]}" if held[actual] else "is no readable instance"
-            findings.append(Finding(record.type, uid, f"its file {name} {what}"))
-            continue
-        agreeing += 1
-        if actual != name:
-            findings.append(Finding(record.type, uid, f"its file {name} is called {actual}"))
-    unlisted = [name for name, uid in held.items() if uid and name not in referred]
-    findings += [Finding("", held[name], f"no record refers to {name}") for name in unlisted]
-    return Comparison(agreeing, missing, mismatched, len(unlisted), tuple(findings))
+    matches = [_matched(record, held, loose) for record in directory.leaves]
+    referred = {match.actual for match in matches if match.actual}
+    matches += [
+        Match("unlisted", "", uid, "", name, uid, f"no record refers to {name}")
+        for name, uid in held.items()
+        if uid and name not in referred
+    ]
+    return Comparison(tuple(matches))
+
+
+def _matched(record: Record, held: Mapping[str, str], loose: Mapping[str, str]) -> Match:
+    uid = record.sop_instance_uid
+    try:
+        name = relative_path(record.file_id).as_posix()
+    except RemoteProtocolError as error:
+        return Match("leads_out", record.type, uid, "/".join(record.file_id)[:200], "", "", str(error))
+    actual = name if name in held else loose.get(_loose(name))
+    if actual is None:
+        return Match("missing", record.type, uid, name, "", "", f"its file {name} is not there")
+    found = held[actual]
+    if not found:
+        return Match("unreadable", record.type, uid, name, actual, "", f"its file {name} is no readable instance")
+    if found != uid:
+        return Match("mismatch", record.type, uid, name, actual, found, f"its file {name} holds instance {found}")
+    if actual != name:
+        return Match("case", record.type, uid, name, actual, found, f"its file {name} is called {actual}")
+    return Match("orphan" if record.orphan else "ok", record.type, uid, name, actual, found, "")
 
 
 def differences(directory: Directory, rows: Mapping[str, Mapping[str, Sequence[object]]]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ PS3.3 §F.4 (hierarchy, Table F.4-1), §F.5 (keys of each record type).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -36,6 +37,7 @@ _TYPES: dict[str, str] = {
     "90.1": "ASSESSMENT",
     "91.1": "ANNOTATION",
     "104": "ENCAP DOC",
+    "201.1": "INVENTORY",
     "131": "PRESENTATION",
     "481.2": "RT DOSE",
     "481.3": "RT STRUCTURE SET",
@@ -47,7 +49,17 @@ _TYPES: dict[str, str] = {
     "481.9": "RT TREAT RECORD",
     **{f"481.{number}": "RADIOTHERAPY" for number in (*range(10, 23), 25)},
 }
-_OTHER_ROOTS = {"1.2.840.10008.5.1.4.34.7": "PLAN", "1.2.840.10008.5.1.4.34.10": "PLAN"}
+_OTHER_CLASSES = {
+    "1.2.840.10008.5.1.4.34.7": "PLAN",
+    "1.2.840.10008.5.1.4.34.10": "PLAN",
+    "1.2.840.10008.5.1.4.38.1": "HANGING PROTOCOL",
+    "1.2.840.10008.5.1.4.39.1": "PALETTE",
+    "1.2.840.10008.5.1.4.43.1": "IMPLANT",
+    "1.2.840.10008.5.1.4.44.1": "IMPLANT ASSY",
+    "1.2.840.10008.5.1.4.45.1": "IMPLANT GROUP",
+}
+ROOT_TYPES = frozenset({"HANGING PROTOCOL", "PALETTE", "IMPLANT", "IMPLANT ASSY", "IMPLANT GROUP", "INVENTORY"})
+"""Types of instances that belong to no patient: their records stand at the root."""
 
 _CONTENT = "ContentDate1 ContentTime1"
 _IDENTIFICATION = "InstanceNumber1 ContentLabel1 ContentDescription2 ContentCreatorName2"
@@ -72,6 +84,13 @@ _KEYS: dict[str, str] = {
     " MIMETypeOfEncapsulatedDocument1",
     "SURFACE SCAN": _CONTENT,
     "ASSESSMENT": "InstanceNumber1 InstanceCreationDate1 InstanceCreationTime2",
+    "HANGING PROTOCOL": "HangingProtocolName1 HangingProtocolDescription1 HangingProtocolLevel1 HangingProtocolCreator1"
+    " HangingProtocolCreationDateTime1 NumberOfPriorsReferenced1",
+    "PALETTE": "ContentLabel1 ContentDescription2",
+    "IMPLANT": "Manufacturer1 ImplantName1 ImplantSize3 ImplantPartNumber1",
+    "IMPLANT ASSY": "ImplantAssemblyTemplateName1 Manufacturer1",
+    "IMPLANT GROUP": "ImplantTemplateGroupName1 ImplantTemplateGroupIssuer1",
+    "INVENTORY": _CONTENT,
     "STEREOMETRIC": "",
     "PLAN": "",
     **dict.fromkeys(
@@ -90,6 +109,11 @@ SEQUENCES: dict[str, tuple[tuple[str, int], ...]] = {
     "ENCAP DOC": (("ConceptNameCodeSequence", 2),),
     "PRESENTATION": (("ReferencedSeriesSequence", 3), ("BlendingSequence", 3)),
     "SPECTROSCOPY": (("ReferencedImageEvidenceSequence", 3),),
+    "HANGING PROTOCOL": (
+        ("HangingProtocolDefinitionSequence", 1),
+        ("HangingProtocolUserIdentificationCodeSequence", 2),
+    ),
+    "IMPLANT ASSY": (("ProcedureTypeCodeSequence", 1),),
 }
 """Sequences that a record repeats from its instance, as (keyword, Type). Of a Content Sequence only the concept
 modifiers of the title are repeated."""
@@ -106,11 +130,13 @@ SYNTHETIC: dict[str, str] = {
     "ImageType": "ORIGINAL\\PRIMARY",
     "MIMETypeOfEncapsulatedDocument": "application/octet-stream",
     "DoseSummationType": "PLAN",
+    "HangingProtocolLevel": "USER_GROUP",
 }
-SYNTHETIC_BY_VR: dict[str, str] = {"DA": "19000101", "TM": "000000", "IS": "1", "US": "1", "UL": "1"}
+SYNTHETIC_BY_VR: dict[str, str] = {"DA": "19000101", "TM": "000000", "DT": NEVER, "IS": "1", "US": "1", "UL": "1"}
 """What stands in a record for a Type 1 key that the instance leaves empty; elsewhere ``UNKNOWN``."""
 
 
+@lru_cache(maxsize=1024)
 def record_type(sop_class_uid: str) -> str:
     """The type of the record that refers to an instance of that SOP Class.
 
@@ -119,7 +145,7 @@ def record_type(sop_class_uid: str) -> str:
     PS3.3 Table F.4-1; PS3.4 Table B.5-1 (Standard SOP Classes).
     """
     if not sop_class_uid.startswith(_STORAGE):
-        return _OTHER_ROOTS.get(sop_class_uid, "IMAGE")
+        return _OTHER_CLASSES.get(sop_class_uid, "IMAGE")
     rest = sop_class_uid.removeprefix(_STORAGE).split(".")
     for end in range(len(rest), 0, -1):
         if found := _TYPES.get(".".join(rest[:end])):

@@ -2,150 +2,73 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
-from pydicom._uid_dict import UID_dictionary
-
-from dicomlab.errors import Refused, RemoteProtocolError, Unreachable
-from dicomlab.media.dicomdir import DIRECTORY_CLASS
-from dicomlab.media.header import read_dataset_row, reader_of, row_of
-from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Column, columns
-from dicomlab.model.matching import COMPUTED
+from dicomlab.errors import MissingExtra
+from dicomlab.media.cache import CACHE_FROM_ROWS, Parts, load
+from dicomlab.media.chunk import Batch, opened_descriptor, read_chunk, unlisted_rows
+from dicomlab.media.found import BASE, Scan, trace_file
+from dicomlab.media.index import Collector, Index, part_of
+from dicomlab.media.known import Known, Run
+from dicomlab.media.listing import Entry, Folder, Unlisted, list_folders, reason
 from dicomlab.model.progress import Control
-from dicomlab.model.reading import Direction
-from dicomlab.model.report import LEDGER_NAME
 from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import DEFLATED_LE, PREFIX_END, FileMeta, decode_file_meta
-from dicomlab.part10.walk import Octets
+from dicomlab.part10.meta import PREFIX_END
 
-_MAP_FROM = 1 << 20
-"""Octets from which a file is mapped into memory instead of read."""
+CHUNK_FILES = 500
+"""Files of one task of an executor."""
+_CHUNK_S = 0.1
+"""Seconds between two looks at whether somebody cancels."""
+_IN_FLIGHT = 64
+"""Tasks that are given to an executor before the first of them is waited for."""
+_UNSETTLED_NS = 2_000_000_000
+"""A file changed so short a time before a scan might change again and keep its time (FAT counts in steps of 2 s)."""
 
-ErrorKind = Literal[
-    "not_dicom", "empty", "truncated", "bad_meta", "unknown_ts", "ts_mismatch", "bad_length", "nesting", "inflate",
-    "missing_uid", "duplicate", "link", "permission", "unreadable",
-]  # fmt: skip
-"""Why a listed file is no instance.
-
-========== =========================================================================================
-kind       meaning
-========== =========================================================================================
-not_dicom  no ``DICM`` after the preamble, or no regular file
-empty      no octet at all
-truncated  the file ends before its data set does
-bad_meta   File Meta Information that can't be, or no Transfer Syntax UID
-unknown_ts a transfer syntax that PS3.6 does not list
-ts_mismatch the data set is not encoded as the File Meta Information says
-bad_length lengths that contradict one another
-nesting    sequences in sequences beyond all measure
-inflate    no deflate stream, or one that unfolds beyond all measure
-missing_uid no SOP Class, SOP Instance, Series or Study Instance UID
-duplicate  its SOP Instance UID is that of a file listed before
-link       a symbolic link that leads to a folder, out of the folder, or nowhere
-permission not allowed to read it
-unreadable the medium failed
-========== =========================================================================================
-"""
-
-BASE: tuple[Column, ...] = columns(
-    dict.fromkeys([*(n for names in STANDARD.values() for n in names if n not in COMPUTED), "TransferSyntaxUID"])
-)
-"""What is read of each file at the first look; other columns are read when somebody asks for them."""
-_BASE_NAMES = frozenset(one.name for one in BASE)
-_REQUIRED = ("SOPClassUID", *(UNIQUE_KEY[level] for level in ("instance", "series", "study")))
-
-# How the codecs below put it, and what it is called here; the first that fits.
-_KINDS: tuple[tuple[str, ErrorKind], ...] = (
-    ("deflate stream is cut", "truncated"),
-    ("deflate stream", "inflate"),
-    ("inflates to more", "inflate"),
-    ("nested deeper", "nesting"),
-    ("is no VR", "ts_mismatch"),
-    ("are missing", "truncated"),
-    ("cut", "truncated"),
-)
+_Task = Run | list[Entry] | Batch
+"""Rows that are known, files to be looked at, or rows that the listing gave."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileError:
-    """A listed file that is no instance, and why. ``path`` is relative to the root."""
-
-    path: str
-    kind: ErrorKind
-    message: str
-
-
-@dataclass(slots=True)
-class Found:
-    """One SOP Instance of a folder: where it lies, and what was read of it."""
-
-    path: Path
-    """Absolute."""
-    name: str
-    """Relative to the root, with ``/``."""
-    meta: FileMeta
-    size: int
-    """Octets of the file, without padding."""
-    padding: int
-    """Octets of zero that a medium put behind the data set."""
-    row: dict[str, Sequence[object]]
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """Of the data set, which is what counts; the File Meta Information may say something else."""
-        return str(self.row["SOPInstanceUID"][0])
-
-
-@dataclass(slots=True)
-class Scan:
-    """What one look through a folder found."""
-
-    root: Path
-    listed: int = 0
-    """Files listed; ``len(instances) + len(errors)`` once the scan is complete."""
-    instances: dict[str, Found] = field(default_factory=dict)
-    """By SOP Instance UID, in the order of their paths."""
-    errors: list[FileError] = field(default_factory=list)
-    directories: list[Path] = field(default_factory=list)
-    """DICOMDIR files: neither instances nor errors."""
-    complete: bool = False
-    held: set[str] = field(default_factory=lambda: set(_BASE_NAMES))
-    """The columns that have been read of every instance."""
-
-    def require(self, wanted: Sequence[Column]) -> None:
-        """Read columns that nobody asked for so far."""
-        missing = [one for one in wanted if one.name not in self.held and one.name not in COMPUTED]
-        if not missing:
-            return
-        for found in self.instances.values():
-            try:
-                with opened(found.path) as octets:
-                    found.row |= read_dataset_row(octets[found.meta.length :], found.meta, missing)
-            except (RemoteProtocolError, OSError, ValueError):
-                continue  # gone or changed since the scan: what it had then stays, this is NA
-        self.held |= {one.name for one in missing}
-
-
-def scan(root: Path, control: Control, channel: Channel, *, single: Path | None = None) -> Scan:
+def scan(
+    root: Path,
+    control: Control,
+    channel: Channel,
+    *,
+    single: Path | None = None,
+    names: tuple[str, ...] = BASE,
+    executor: Executor | None = None,
+    place: Path | None = None,
+    small_too: bool = True,
+    before: Index | None = None,
+) -> Scan:
     """Go through every file below `root`.
 
     Parameters
     ----------
     root : Path
-        A folder.
+        A folder; a ZIP or ISO 9660 image.
     control : Control
-        Gets the octets of each file read; cancelling it ends the scan with ``complete`` false.
+        Counts files and their octets; cancelling it ends the scan with ``complete`` false.
     channel : Channel
         Of the trace.
     single : Path, optional
         Look at this one file only.
+    names : tuple of str
+        The attributes to read.
+    executor : Executor, optional
+        Reads the files elsewhere. What it fails at is read here.
+    place : Path, optional
+        Where an index is kept between scans.
+    small_too : bool
+        Keep it also where there are few files.
+    before : Index, optional
+        What is known from a scan before, where `place` knows nothing.
 
     Raises
     ------
@@ -153,154 +76,182 @@ def scan(root: Path, control: Control, channel: Channel, *, single: Path | None 
         There is no such folder.
     Refused
         Not allowed to read it.
+    MissingExtra
+        It is an ISO 9660 image, and the library for them is absent.
     """
-    result = Scan(root)
-    for path, error in [(single, None)] if single is not None else list_files(root):
-        if control.cancelled:
-            return result
-        name = path.relative_to(root).as_posix()
-        if name == LEDGER_NAME:
-            continue  # written by retrieve beside the data: no part of them
-        found = error or _look(path, name, channel)
-        if found is None:
-            result.directories.append(path)
-            continue
-        result.listed += 1
-        if isinstance(found, FileError):
-            result.errors.append(found)
-        elif (first := result.instances.setdefault(found.sop_instance_uid, found)) is not found:
-            result.errors.append(_duplicate(first, found))
-        else:
-            control.advance(0, octets=found.size)
-    result.complete = True
-    return result
+    return _Scanner(root, control, channel, executor).run(single, names, place, small_too, before)
 
 
-def list_files(root: Path) -> Iterator[tuple[Path, FileError | None]]:
-    """List every file below a folder, hidden ones too, in order of their paths.
+class _Scanner:
+    def __init__(self, root: Path, control: Control, channel: Channel, executor: Executor | None) -> None:
+        self._root, self._control, self._channel, self._executor = root, control, channel, executor
+        self._settled_ns = time.time_ns() - _UNSETTLED_NS
+        self._names: tuple[str, ...] = ()
+        self._known: Known | None = None
+        self._unlisted: set[str] = set()
+        self._chunk = 1 if executor is None else CHUNK_FILES
 
-    Folders behind symbolic links are not entered. What can't be looked at comes with its error.
+    def run(
+        self, single: Path | None, names: tuple[str, ...], place: Path | None, small_too: bool, before: Index | None
+    ) -> Scan:
+        self._known = known = _known(names, place, before)
+        self._names = tuple(dict.fromkeys((*(known.index.names if known else ()), *names)))
+        rows: Parts | Collector = Collector(self._names)
+        if place is not None:
+            rows = Parts(place, self._names, from_rows=0 if small_too else CACHE_FROM_ROWS)
+        as_before: list[Run | Batch] = []  # nothing is written before something is new
+        changed = known is None or not known.whole
+        for task, batch in self._results(self._tasks(single)):
+            changed = changed or isinstance(task, list)
+            as_before.append(batch)
+            if changed:
+                self._add(rows, as_before)
+        if self._control.cancelled:
+            self._add(rows, as_before)
+            return Scan(self._root, rows.suspend() if isinstance(rows, Parts) else rows.index())
+        if known is not None and not changed and known.seen == len(known) and known.unlisted == self._unlisted:
+            return Scan(self._root, known.index, complete=True)
+        self._add(rows, as_before)
+        index = rows.finish() if isinstance(rows, Parts) else rows.index()
+        if self._root.is_file() and len(index) == 1 and "pip install" in index["message"][0]:
+            raise MissingExtra(f"{self._root} is {index['message'][0]}")
+        return Scan(self._root, index, complete=True, note=rows.broken if isinstance(rows, Parts) else "")
 
-    Raises
-    ------
-    Unreachable, Refused
-        The root itself can't be listed.
-    """
-    inside = root.resolve()
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            if folder == root:
-                raise _unlistable(root, error) from error
-            yield folder, _os_error(folder.relative_to(root).as_posix(), error)
-            continue
-        folders = []
-        for entry in entries:
-            path = Path(entry.path)
-            name = path.relative_to(root).as_posix()
-            if entry.is_symlink():
-                target = path.resolve()
-                if not target.is_file() or not target.is_relative_to(inside):
-                    yield path, FileError(name, "link", "a symbolic link to a folder, out of the folder, or nowhere")
-                    continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
+    def _add(self, rows: Parts | Collector, items: list[Run | Batch]) -> None:
+        for item in items:
+            if isinstance(item, tuple):
+                assert self._known is not None  # runs are of what is known
+                rows.add(part_of(self._known.index, *item, rows.all_names))
             else:
-                yield path, None
-        waiting += reversed(folders)
+                if item["mtime_ns"] and max(item["mtime_ns"]) >= self._settled_ns:
+                    item["mtime_ns"] = [ns if ns < self._settled_ns else -1 for ns in item["mtime_ns"]]
+                rows.add(item)
+        items.clear()
 
+    def _tasks(self, single: Path | None) -> Iterator[_Task]:
+        """What is to be done, in the order of the listing."""
+        waiting: list[Entry] = []
+        run: Run | None = None
+        for folder in list_folders(self._root) if single is None else [_folder_of(single)]:
+            for part in self._known.divide(folder.entries) if self._known else [list(folder.entries)]:
+                if isinstance(part, tuple):
+                    if waiting:
+                        yield waiting
+                        waiting = []
+                    if run is not None and run[1] != part[0]:
+                        yield run
+                        run = None
+                    run = (run[0] if run else part[0], part[1])
+                    continue
+                if run is not None and part:
+                    yield run
+                    run = None
+                for entry in part:
+                    waiting.append(entry)
+                    if len(waiting) >= self._chunk:
+                        yield waiting
+                        waiting = []
+            if folder.unlisted:
+                if run is not None:
+                    yield run
+                    run = None
+                if waiting:
+                    yield waiting
+                    waiting = []
+                self._unlisted |= {one.path for one in folder.unlisted}
+                yield unlisted_rows(folder.unlisted, self._names)
+        if run is not None:
+            yield run
+        if waiting:
+            yield waiting
 
-def _unlistable(root: Path, error: OSError) -> Unreachable | Refused:
-    if isinstance(error, PermissionError):
-        return Refused("not allowed to read this folder; ask its owner for the permission", endpoint=str(root))
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Unreachable("no such folder: is the path right, and the medium mounted?", endpoint=str(root))
-    return Unreachable(f"the folder can't be listed: {error.strerror or error}", endpoint=str(root))
+    def _results(self, tasks: Iterator[_Task]) -> Iterator[tuple[_Task, Run | Batch]]:
+        """Carry tasks out, here or elsewhere; what comes out is in their order."""
+        given: deque[tuple[_Task, Future[Batch] | None]] = deque()
 
+        def cancel() -> None:
+            for _, future in tuple(given):
+                if future is not None:
+                    future.cancel()
 
-def _os_error(name: str, error: OSError | ValueError) -> FileError:
-    if isinstance(error, PermissionError):
-        return FileError(name, "permission", "not allowed to read it")
-    return FileError(name, "unreadable", getattr(error, "strerror", None) or str(error))
+        with self._control.on_cancel(cancel):
+            for task in tasks:
+                if self._control.cancelled:
+                    return
+                given.append((task, self._submit(task)))
+                while given and (given[0][1] is None or len(given) > _IN_FLIGHT or given[0][1].done()):
+                    if (done := self._result(*given.popleft())) is not None:
+                        yield done
+            while given:
+                if (done := self._result(*given.popleft())) is not None:
+                    yield done
 
-
-def trace_file(channel: Channel, direction: Direction, line: str, octets: Octets) -> None:
-    """Leave one line in the trace for a file read or written: of its octets preamble and prefix only."""
-    if channel.trace is not None:
-        replace(channel, dissect=lambda _: line).tap(direction, memoryview(octets)[:PREFIX_END])
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[memoryview]:
-    """The octets of a file: a large one is mapped, so that only what is looked at is read."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < _MAP_FROM:
-            yield memoryview(file.read())
-            return
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        view = memoryview(mapped)
+    def _submit(self, task: _Task) -> Future[Batch] | None:
+        if self._executor is None or not isinstance(task, list):
+            return None
         try:
-            yield view
-        finally:
-            view.release()
-            with suppress(BufferError):  # the traceback of an error still holds a slice: freed with it
-                mapped.close()
+            return self._executor.submit(read_chunk, str(self._root), task, self._names)
+        except RuntimeError as error:  # its workers died, or it was shut down
+            self._channel.note(f"the executor takes no more work, which is done here: {error}")
+            self._executor = None
+            return None
+
+    def _result(self, task: _Task, future: Future[Batch] | None) -> tuple[_Task, Run | Batch] | None:
+        if not isinstance(task, list):
+            return task, task
+        batch: Batch | None = None
+        if future is not None:
+            try:
+                batch = future.result()
+            except CancelledError:
+                if self._control.cancelled:
+                    return None
+            except Exception as error:  # noqa: BLE001  (whatever happens elsewhere, the files are looked at)
+                self._channel.note(f"the executor failed at {len(task)} files, which are read here: {error}")
+        if batch is None:
+            if self._control.cancelled:
+                return None
+            began = time.monotonic()
+            batch = read_chunk(str(self._root), task, self._names)
+            if future is None and time.monotonic() - began < _CHUNK_S:
+                self._chunk = min(CHUNK_FILES, self._chunk * 2)
+        if self._channel.trace is not None:
+            self._trace(batch)
+        self._control.advance(len(task), octets=sum(size for _, size, _ in task))
+        return task, batch
+
+    def _trace(self, batch: Batch) -> None:
+        """A line for each file, when somebody traces; its first octets are read once more for it."""
+        for path, member in zip(batch["path"], batch["member"], strict=True):
+            start = b""
+            if member is None:
+                with suppress(OSError, ValueError):
+                    descriptor = opened_descriptor(str(self._root), path)
+                    try:
+                        start = os.read(descriptor, PREFIX_END)
+                    finally:
+                        os.close(descriptor)
+            name = "/".join(part for part in (path, member) if part)
+            trace_file(self._channel, "received", f"read: {name or self._root.name}", start)
 
 
-def _look(path: Path, name: str, channel: Channel) -> Found | FileError | None:
-    """Read one file; None stands for a DICOMDIR."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return FileError(name, "not_dicom", "no regular file")
-        if not status.st_size:
-            return FileError(name, "empty", "the file holds no octet")
-        with opened(path) as octets:
-            trace_file(channel, "received", f"read: {name}", octets)
-            return examine(path, name, octets)
-    except (OSError, ValueError) as error:
-        return _os_error(name, error)
-
-
-def examine(path: Path, name: str, octets: Octets, more: Sequence[Column] = ()) -> Found | FileError | None:
-    """Make an instance of the octets of one file, or say why it is none; None stands for a DICOMDIR.
-
-    `more` names columns to read beside those that are always read.
-    """
-    try:
-        meta = decode_file_meta(octets, final=True)
-    except RemoteProtocolError as error:
-        foreign = len(octets) < PREFIX_END or bytes(octets[128:PREFIX_END]) != b"DICM"
-        return FileError(name, "not_dicom" if foreign else "bad_meta", str(error))
-    if meta.sop_class_uid == DIRECTORY_CLASS:
+def _known(names: tuple[str, ...], place: Path | None, before: Index | None) -> Known | None:
+    if before is not None and set(names) <= set(before.names):
+        return Known(before)
+    if place is None:
         return None
-    syntax = meta.transfer_syntax_uid
-    if UID_dictionary.get(syntax, ("", ""))[1] != "Transfer Syntax":
-        return FileError(name, "unknown_ts", f"transfer syntax {syntax[:64]} is not in PS3.6: it can't be read safely")
-    asked = dict.fromkeys((*BASE, *more))
+    index, whole = load(place, names)
     try:
-        reader = reader_of(memoryview(octets)[meta.length :], meta, {one.tag for one in asked})
-        row = row_of(reader, meta, asked)
-    except RemoteProtocolError as error:
-        text = str(error)
-        kind: ErrorKind = next((kind for phrase, kind in _KINDS if phrase in text), "bad_length")
-        return FileError(name, kind, text)
-    if missing := [uid for uid in _REQUIRED if not row.get(uid)]:
-        return FileError(name, "missing_uid", f"no {', '.join(missing)}: no place in patient, study and series")
-    padding = 0 if syntax == DEFLATED_LE else len(octets) - meta.length - reader.end
-    return Found(path, name, meta, len(octets) - padding, padding, dict[str, "Sequence[object]"](row))
+        return None if index is None else Known(index, whole=whole)
+    except Exception:  # noqa: BLE001  (an index that is damaged, as Arrow finds out: it is made anew)
+        return None
 
 
-def _duplicate(first: Found, second: Found) -> FileError:
+def _folder_of(single: Path) -> Folder:
     try:
-        with opened(first.path) as one, opened(second.path) as other:
-            same = one[first.meta.length : first.size] == other[second.meta.length : second.size]
-    except (OSError, ValueError):
-        same = False
-    what = "the same data set" if same else "ANOTHER data set with the same SOP Instance UID"
-    return FileError(second.name, "duplicate", f"{what} as {first.name}")
+        status = single.stat()
+    except OSError as error:
+        return Folder([], [Unlisted(single.name, *reason(error))])
+    if not stat.S_ISREG(status.st_mode):
+        return Folder([], [Unlisted(single.name, "not_dicom", "no regular file")])
+    return Folder([(single.name, status.st_size, status.st_mtime_ns)], [])

@@ -8,8 +8,8 @@ import mmap
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from glob import escape
@@ -218,10 +218,16 @@ class Parcel:
     octets: bytes = b""
     padding: int = 0
     looked_at: int = 0
+    opener: Callable[[], AbstractContextManager[memoryview]] | None = None
+    """Gives the whole Part 10 file, without padding, where it has no path of its own: in an archive, say."""
+    whole: int = 0
+    """Octets that `opener` gives."""
 
     @property
     def size(self) -> int:
         """Octets of the whole Part 10 file, without padding."""
+        if self.opener is not None:
+            return self.whole
         return (self.path.stat().st_size if self.path else len(self.octets)) - self.padding
 
     @property
@@ -232,6 +238,10 @@ class Parcel:
     @contextmanager
     def open(self) -> Iterator[memoryview]:
         """The whole Part 10 file as memory, without padding; a file is mapped, unless it is small."""
+        if self.opener is not None:
+            with self.opener() as view:
+                yield view
+            return
         if self.path is None:
             yield memoryview(self.octets)[: self.size]
             return

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from pydicom.uid import RE_VALID_UID
 
-from dicomlab.media.scan import FileError, Found, examine, list_files
+from dicomlab.media.found import FileError, Found, examine
+from dicomlab.media.listing import list_files
 from dicomlab.model.matching import first
 from dicomlab.part10.meta import DEFLATED_LE
 
@@ -46,6 +47,8 @@ _REASONS: dict[str, str] = {
     "bad_meta": "File Meta Information without a Transfer Syntax UID",
     "unknown_ts": "a transfer syntax that PS3.6 does not list",
     "ts_mismatch": "not encoded as its File Meta Information says",
+    "no_preamble": "no preamble with DICM (PS3.10)",
+    "no_meta": "no File Meta Information (PS3.10)",
     "missing_uid": "lacks a SOP Class, SOP Instance, Series or Study Instance UID",
 }
 
@@ -159,6 +162,9 @@ def _why_not(found: Found | FileError | None) -> tuple[str, str] | None:
         return "dicomdir", "a DICOMDIR: no composite instance"
     if isinstance(found, FileError):
         return found.kind, _REASONS.get(found.kind, "broken")
+    if found.unfit or found.bare:
+        kind = found.notes[0].partition(":")[0]
+        return kind, _REASONS.get(kind, "broken")
     if found.meta.sop_instance_uid != found.sop_instance_uid:
         return "meta_uid", "its File Meta Information names another SOP Instance"
     if not first(found.row, "PatientID"):

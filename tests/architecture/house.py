@@ -28,7 +28,7 @@ CODECS: Mapping[str, tuple[str, ...]] = {
     "part10": ("meta", "walk"),
     "dimse": ("pdu", "command", "identifier", "state"),
     "web": ("resources", "media_types", "multipart", "json_model", "xml_model"),
-    "media": ("header", "dicomdir", "file_ids", "profiles"),
+    "media": ("walker", "header", "dicomdir", "file_ids", "profiles"),
     "rtv": ("rtp", "rtcp", "extension", "sdp", "metadata", "video", "audio", "clock"),
 }
 """The codecs that the design names: octets to values and back. A file of these rooms whose documentation says "No I/O"

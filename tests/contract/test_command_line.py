@@ -10,15 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import requests
+from pandas.testing import assert_frame_equal
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 import dicomlab
-from dicomlab import Archive
+from dicomlab import Archive, MediaSet
 from dicomlab.__main__ import main
 from dicomlab.demo import DemoFailed, run
+from dicomlab.model.columns import retyped
 from dicomlab.samples import real_files
 
 
@@ -76,6 +79,18 @@ def test_find_and_retrieve(path: str, filled: Archive, tmp_path: Path, capsys: p
     assert "Cohort of" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_scan_writes_a_table(processes: str, filled: Archive, tmp_path: Path) -> None:
+    outputs = [tmp_path / "table.parquet", tmp_path / "table.csv"]
+    for output in outputs:
+        more = ["--include", "WindowCenter", "--processes", processes, "--no-cache"]
+        command = [sys.executable, "-m", "dicomlab", "scan", str(filled.media.path), "-o", str(output), *more]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
+    table = retyped(pd.read_parquet(outputs[0]))
+    assert_frame_equal(table, MediaSet(filled.media.path, cache=False).scan(["WindowCenter"]).instances)
+    assert_frame_equal(retyped(pd.read_csv(outputs[1], dtype=str))[["PixelSpacing"]], table[["PixelSpacing"]])
+
+
 def test_show_is_for_this_command_only(filled: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["find", str(filled.web), "study", "--show"]) == 0
     assert "SYN-001" in capsys.readouterr().out
@@ -89,6 +104,8 @@ def test_show_is_for_this_command_only(filled: Archive, capsys: pytest.CaptureFi
         (["find", "{web}", "study", "PatinetID=X"], 2, "did you mean PatientID"),
         (["find", "{web}", "study", "PatientID"], 2, "Keyword=value"),
         (["scan", "/nowhere/at/all"], 1, "Unreachable"),
+        (["scan", "/nowhere/at/all", "-o", "table.xlsx"], 2, ".parquet or .csv"),
+        (["scan", ".", "--include", "PatinetID"], 2, "did you mean PatientID"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(

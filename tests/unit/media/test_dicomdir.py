@@ -18,7 +18,8 @@ from pydicom import dcmread
 from pydicom.fileset import FileSet
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.media.dicomdir import Directory, Leaf, decode_dicomdir, encode_dicomdir
+from dicomlab.media.dicomdir import Directory, decode_dicomdir
+from dicomlab.media.dicomdir_writer import Leaf, encode_dicomdir
 from dicomlab.part10.meta import encode_file_meta
 from dicomlab.samples.manifest import data_folder
 from tests.peers.processes import need
@@ -249,7 +250,8 @@ def test_a_directory_that_lost_its_patients_keeps_every_record() -> None:
 
 def test_a_directory_whose_lengths_lie_keeps_what_came_before() -> None:
     directory = decode_dicomdir((FOLDER / "DICOMDIR-nooffset").read_bytes())
-    assert len(directory.leaves) == 30
+    assert directory.damaged
+    assert len(directory.leaves) == 31
     assert any("the records end early" in finding.text for finding in directory.findings)
 
 
@@ -286,7 +288,76 @@ def test_links_that_all_miss_by_the_same_are_followed() -> None:
     assert shape(directory) == shape(decode_dicomdir(octets))
     assert not [r for r in directory.records if r.orphan]
     assert len(directory.records) == len(records)
-    assert any("misses by" in finding.text for finding in directory.findings)
+    assert any("links miss their records by" in finding.text for finding in directory.findings)
+
+
+def relinked(octets: bytes, links: dict[int, int]) -> bytes:
+    """Links overwritten, by where they lie."""
+    changed = bytearray(octets)
+    for at, target in links.items():
+        changed[at : at + 4] = pack("<L", target)
+    return bytes(changed)
+
+
+def link_places(octets: bytes) -> list[tuple[int, int]]:
+    """Where the two links of each record lie."""
+    return [(record.offset + 8 + 8, record.offset + 8 + 30) for record in decode_dicomdir(octets).records]
+
+
+def test_links_behind_an_edited_name_all_miss_by_the_same() -> None:
+    many = [leaf(n, study=f"1.{n}", series=f"1.{n}.1") for n in range(1, 9)]
+    octets = written(*many)
+    at = octets.index(b"Doe^J ")
+    length = octets.rindex(b"PN", 0, at)
+    edited = octets[: length + 2] + pack("<H", 16) + b"Somebody^Else^X " + octets[at + 6 :]
+    record = decode_dicomdir(octets).records[0].offset + 4
+    grown = int.from_bytes(octets[record : record + 4], "little") + 10
+    edited = relinked(edited, {record: grown})
+    whole = octets.index(b"\x04\x00\x20\x12SQ") + 8
+    edited = relinked(edited, {whole: int.from_bytes(octets[whole : whole + 4], "little") + 10})
+    directory = decode_dicomdir(edited)
+    assert shape(directory) == shape(decode_dicomdir(octets))
+    assert not [r for r in directory.records if r.orphan]
+    assert any("miss their records by 10 octets" in finding.text for finding in directory.findings)
+
+
+@pytest.mark.parametrize("kind", ["itself", "the first", "each other"])
+def test_loops_of_every_kind_end(kind: str) -> None:
+    octets = written(*TREE)
+    offsets = [record.offset for record in decode_dicomdir(octets).records]
+    places = link_places(octets)
+    links = {
+        "itself": {place: offset for (both, offset) in zip(places, offsets, strict=True) for place in both},
+        "the first": {place: offsets[0] for both in places for place in both},
+        "each other": {places[0][0]: offsets[1], places[1][0]: offsets[0], places[0][1]: offsets[1]},
+    }[kind]
+    directory = decode_dicomdir(relinked(octets, links))
+    assert len(directory.records) == len(offsets)
+    assert len(directory.leaves) == 5
+    assert directory.damaged
+
+
+def test_records_one_below_the_other_need_no_recursion() -> None:
+    octets = written(*[leaf(n) for n in range(1, 3001)])
+    offsets = [record.offset for record in decode_dicomdir(octets).records]
+    places = link_places(octets)
+    links = {lower: offset for (_, lower), offset in zip(places[3:-1], offsets[4:], strict=True)}
+    links |= {following: 0 for following, _ in places[3:]}
+    directory = decode_dicomdir(relinked(octets, links))
+    assert len(directory.leaves) == 3000
+    assert not [record for record in directory.records if record.orphan]
+
+
+@given(st.data())
+def test_whatever_the_links_say_no_record_is_lost(data: st.DataObject) -> None:
+    octets = written(*TREE)
+    offsets = [record.offset for record in decode_dicomdir(octets).records]
+    targets = st.sampled_from([0, *offsets]) | st.integers(0, 2**32 - 1)
+    places = [place for both in link_places(octets) for place in both]
+    links = {data.draw(st.sampled_from(places)): data.draw(targets) for _ in range(data.draw(st.integers(1, 12)))}
+    directory = decode_dicomdir(relinked(octets, links))
+    assert [record.offset for record in directory.records] == offsets
+    assert len(directory.leaves) == 5
 
 
 def test_very_many_siblings_need_no_recursion() -> None:
@@ -309,12 +380,22 @@ def test_an_inactive_record_is_kept_but_refers_to_nothing() -> None:
     [
         (b"", "too short"),
         (encode_file_meta(ROOT + "2", "1.2", "1.2.840.10008.1.2.1"), "no DICOMDIR"),
-        (written(*TREE)[:-1], "missing"),
     ],
 )
 def test_what_is_no_directory_says_so(octets: bytes, text: str) -> None:
     with pytest.raises(RemoteProtocolError, match=text):
         decode_dicomdir(octets)
+
+
+def test_of_a_directory_that_is_cut_the_records_before_the_cut_are_kept() -> None:
+    octets = written(*TREE)
+    whole = decode_dicomdir(octets)
+    for end in (octets.index(b"IMAGE ") + 20, len(octets) - 300, len(octets) - 1):
+        directory = decode_dicomdir(octets[:end])
+        assert directory.damaged
+        assert any("is cut" in finding.text for finding in directory.findings)
+        before = [record.sop_instance_uid for record in whole.leaves if record.offset + 200 < end]
+        assert [record.sop_instance_uid for record in directory.leaves][: len(before)] == before
 
 
 def test_cut_anywhere_it_fails_only_in_one_way() -> None:

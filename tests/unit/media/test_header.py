@@ -162,7 +162,7 @@ def test_nesting_without_end_is_refused() -> None:
 
 def test_a_number_of_the_wrong_size_is_kept_as_text() -> None:
     row = read_row(META + b"\x28\x00\x10\x00US\x03\x00\x01\x02\x03", ASKED)
-    assert row["Rows"] == ("010203",)
+    assert row["Rows"] == ("0x010203",)
 
 
 @pytest.mark.parametrize(

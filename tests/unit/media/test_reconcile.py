@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dicomlab.media.dicomdir import Directory, Leaf, decode_dicomdir, encode_dicomdir
+from dicomlab.media.dicomdir import Directory, decode_dicomdir
+from dicomlab.media.dicomdir_writer import Leaf, encode_dicomdir
 from dicomlab.media.reconcile import compare, differences
 
 ROW = {

@@ -1,0 +1,63 @@
+"""What pydicom makes of octets that the lean walk refuses. No I/O.
+
+It copes with files whose content contradicts what they say about themselves. Only raw values come from it, which are
+then decoded as all others are.
+
+Source
+------
+PS3.10 §7; PS3.5 §7.
+"""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+
+from dicomlab.media.walker import BIG, EXPLICIT, IMPLICIT, Grammar, Plan, Walked
+
+_LARGE_OCTETS = 1 << 16
+
+
+def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
+    """Have pydicom read a file up to its pixel data.
+
+    Parameters
+    ----------
+    octets : bytes
+        The whole file.
+    plan : Plan
+        The values that are wanted; sequences are not among those that come.
+
+    Returns
+    -------
+    (Grammar, Walked) or None
+        In which the values are written, and the values in the order of the plan; None if pydicom can't read it.
+
+    Source
+    ------
+    PS3.10 §7.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset: Any = dcmread(BytesIO(octets), stop_before_pixels=True, defer_size=_LARGE_OCTETS, force=True)
+            implicit, little = dataset.original_encoding
+            grammar = IMPLICIT if implicit else EXPLICIT if little else BIG
+            elements = [dataset.get_item(tag) for tag in plan.tags]
+    except Exception:  # noqa: BLE001  (hostile octets; pydicom raises whatever its parsing runs into)
+        return None
+    walked = Walked([_raw(element) for element in elements], len(octets), {})
+    _, expected = plan.ready(grammar)
+    for slot, element in enumerate(elements):
+        if walked.values[slot] is not None and element.VR and grammar.code(element.VR) != expected[slot]:
+            walked.vrs = {**(walked.vrs or {}), slot: grammar.code(element.VR)}
+    return grammar, walked
+
+
+def _raw(element: Any) -> bytes | None:
+    value = element.value if isinstance(element, RawDataElement) else None
+    return bytes(value) if isinstance(value, bytes) and value else None
