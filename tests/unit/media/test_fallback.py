@@ -22,7 +22,7 @@ def test_raw_values_are_decoded_as_all_others(syntax: str, grammar: object) -> N
     found = read_by_pydicom(encoded(example(), syntax), PLAN)
     assert found is not None
     assert found[0] is grammar
-    texts, _ = Cells(WANTED, PLAN).texts([found])
+    texts, *_ = Cells(WANTED, PLAN).texts([found])
     assert texts == [["Äneas^R"], ["ORIGINAL\\PRIMARY"], ["512"], ["-3"], ["one\\two"], [None]]
 
 
