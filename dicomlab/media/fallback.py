@@ -53,7 +53,7 @@ def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
     walked = Walked([_raw(element) for element in elements], len(octets), {})
     _, expected = plan.ready(grammar)
     for slot, element in enumerate(elements):
-        if implicit or walked.values[slot] is None or len(element.VR or "") != 2:
+        if implicit or walked.values[slot] is None or len(element.VR or "") != 2 or not element.VR.isascii():
             continue  # what the dictionary says, which may be "US or SS", is found again later
         if (code := grammar.code(element.VR)) != expected[slot]:
             walked.vrs = {**(walked.vrs or {}), slot: code}
