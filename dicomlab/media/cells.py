@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
 
+from dicomlab.errors import RemoteProtocolError
 from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.media.header import BY_CHARSET, NUMBERS, WHOLE, Raws, decode_value, telling_vr, values_in_items
 from dicomlab.media.walker import Grammar, Plan, Walked
@@ -78,6 +80,17 @@ def _expected(column: Column) -> str:
     return "SQ" if len(column.path) > 1 else column.vr
 
 
+class Texts(NamedTuple):
+    """What the values of some files are as texts."""
+
+    columns: list[list[str | None]]
+    """One list for each column, one text for each file; None is absent."""
+    doubtful: set[int]
+    """The files, by number, some of whose text is none in their character set; what can't be decoded is U+FFFD."""
+    broken: dict[int, RemoteProtocolError]
+    """The files in which a sequence that was asked for is broken inside, and how."""
+
+
 class Cells:
     """Makes texts of the values of many files, a column at a time: each different value is decoded once.
 
@@ -92,7 +105,7 @@ class Cells:
         slots = {tag: slot for slot, tag in enumerate(plan.tags)}
         self._columns = [(one, slots[one.tag]) for one in columns]
 
-    def texts(self, files: Sequence[tuple[Grammar, Walked]]) -> tuple[list[list[str | None]], set[int]]:
+    def texts(self, files: Sequence[tuple[Grammar, Walked]]) -> Texts:
         """Decode.
 
         Parameters
@@ -101,9 +114,7 @@ class Cells:
 
         Returns
         -------
-        (texts, doubtful)
-            One list for each column, one text for each file; None is absent. And the files, by number, some of whose
-            text is none in their character set; what can't be decoded is U+FFFD.
+        Texts
         """
         charsets = [walked.values[0] for _, walked in files]
         plain = {charset: _is_plain(charset) for charset in set(charsets)}
@@ -111,6 +122,7 @@ class Cells:
         transposed = list(zip(*(walked.values for _, walked in files), strict=True)) if files else []
         result: list[list[str | None]] = []
         doubtful: set[int] = set()
+        broken: dict[int, RemoteProtocolError] = {}
         for column, slot in self._columns:
             values = transposed[slot] if transposed else ()
             table: dict[bytes | None, str | None] = {None: None}
@@ -127,11 +139,15 @@ class Cells:
             if hard:
                 again |= dict.fromkeys(n for n, value in enumerate(values) if value in hard)
             for number in again:
-                texts[number] = text = one_text(column, slot, *files[number])
+                try:
+                    texts[number] = text = one_text(column, slot, *files[number])
+                except RemoteProtocolError as error:  # an item of a sequence that a path leads through
+                    texts[number] = text = None
+                    broken.setdefault(number, error)
                 if text and REPLACED in text:
                     doubtful.add(number)
             result.append(texts)
-        return result, doubtful
+        return Texts(result, doubtful, broken)
 
 
 @lru_cache(maxsize=256)

@@ -128,7 +128,10 @@ class Rows:
         """All rows, column by column."""
         looked = self._looked
         batch: Batch = {name: [facts[place] for facts in self._facts] for place, name in enumerate(FACTS[:6])}
-        texts, doubtful = self._asked.cells.texts([(one.grammar, one.walked) for one in looked])
+        texts, doubtful, broken = self._asked.cells.texts([(one.grammar, one.walked) for one in looked])
+        for number, error in broken.items():
+            if not looked[number].kind:
+                looked[number].fail(kind_of(error), str(error), -1 if error.offset is None else error.offset)
         for number in doubtful:
             looked[number].notes.append("encoding: text that is none in the character set of the data set")
         self._check(texts)
@@ -142,7 +145,7 @@ class Rows:
             batch[name] = _meta_texts([one.meta[place] for one in looked])
         batch |= {one.name: column for one, column in zip(self._asked.columns, texts, strict=True)}
         if self._asked.meta:
-            metas, _ = self._asked.meta_cells.texts([(EXPLICIT, walked) for walked in self._metas])
+            metas, *_ = self._asked.meta_cells.texts([(EXPLICIT, walked) for walked in self._metas])
             batch |= {one.name: column for one, column in zip(self._asked.meta, metas, strict=True)}
         batch["notes"] = self._notes(batch)
         return batch

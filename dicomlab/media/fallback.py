@@ -53,8 +53,10 @@ def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
     walked = Walked([_raw(element) for element in elements], len(octets), {})
     _, expected = plan.ready(grammar)
     for slot, element in enumerate(elements):
-        if walked.values[slot] is not None and element.VR and grammar.code(element.VR) != expected[slot]:
-            walked.vrs = {**(walked.vrs or {}), slot: grammar.code(element.VR)}
+        if implicit or walked.values[slot] is None or len(element.VR or "") != 2 or not element.VR.isascii():
+            continue  # what the dictionary says, which may be "US or SS", is found again later
+        if (code := grammar.code(element.VR)) != expected[slot]:
+            walked.vrs = {**(walked.vrs or {}), slot: code}
     return grammar, walked
 
 

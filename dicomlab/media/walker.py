@@ -65,7 +65,7 @@ class Grammar:
 
     def code(self, vr: str) -> int:
         """A VR as one number."""
-        return int.from_bytes(vr.encode(), "big" if self.big else "little")
+        return int.from_bytes(vr.encode("latin-1"), "big" if self.big else "little")
 
     def vr(self, code: int) -> str:
         """The VR of a number."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from dicomlab.media.cells import Cells, plan_of, raws_of, text_of
+from dicomlab.media.cells import Cells, Texts, plan_of, raws_of, text_of
 from dicomlab.media.header import read_row
 from dicomlab.media.walker import Walked, grammar_of, walk
 from dicomlab.model.columns import column, columns, read
@@ -18,7 +18,7 @@ WANTED = tuple(one for one in ASKED if one.tag >> 16 != 2)
 PLAN = plan_of(WANTED)
 
 
-def texts(*files: bytes) -> tuple[list[list[str | None]], set[int]]:
+def texts(*files: bytes) -> Texts:
     looked = []
     for octets in files:
         meta = decode_file_meta(octets)
@@ -32,7 +32,7 @@ def texts(*files: bytes) -> tuple[list[list[str | None]], set[int]]:
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
 def test_the_same_cells_as_one_file_read_alone(syntax: str) -> None:
     octets = encoded(example(), syntax)
-    (alone, together), raws = texts(octets), read_row(octets, WANTED)
+    (alone, together, _), raws = texts(octets), read_row(octets, WANTED)
     for one, column_texts in zip(WANTED, alone, strict=True):
         assert read(one, raws_of(one, column_texts[0])) == read(one, raws.get(one.name, ())), one.name
     assert not together
@@ -40,7 +40,7 @@ def test_the_same_cells_as_one_file_read_alone(syntax: str) -> None:
 
 def test_many_files_are_decoded_each_by_its_own_rules() -> None:
     octets = [encoded(example(), syntax) for syntax in (IMPLICIT, EXPLICIT, BIG, EXPLICIT)]
-    both, doubtful = texts(*octets)
+    both, doubtful, _ = texts(*octets)
     assert all(len(set(values)) == 1 for values in both)
     assert not doubtful
 
@@ -70,16 +70,25 @@ def test_each_file_has_its_own_character_set(charset: object, name: str) -> None
     files = []
     for terms, text in ((charset, name), (None, "Plain^Name"), (charset, "Plain^Name")):
         files.append(named(text, terms))
-    (names, *_), doubtful = texts(*files)
+    (names, *_), doubtful, _ = texts(*files)
     assert names == [name, "Plain^Name", "Plain^Name"]
     assert not doubtful
 
 
 def test_text_that_is_none_in_its_character_set_is_told() -> None:
     octets = named("Müller", "ISO_IR 192")
-    (names, *_), doubtful = texts(octets, octets.replace("Müller".encode(), b"M\xfcller "))
+    (names, *_), doubtful, _ = texts(octets, octets.replace("Müller".encode(), b"M\xfcller "))
     assert names == ["Müller", "M�ller"]
     assert doubtful == {1}
+
+
+def test_a_sequence_that_is_broken_inside_is_told() -> None:
+    octets = encoded(example(), EXPLICIT)
+    at = octets.index(b"\x40\0\x75\x02SQ") + 12
+    columns_, _, broken = texts(octets, octets[:at] + b"\xfe\xff\x00\xe1" + octets[at + 4 :])
+    assert set(broken) == {1}
+    assert columns_[WANTED.index(column("RequestAttributesSequence.ScheduledProcedureStepID"))][1] is None
+    assert columns_[WANTED.index(column("PatientName"))] == ["Äneas^R", "Äneas^R"]
 
 
 def test_signed_or_not_is_looked_up() -> None:
@@ -118,7 +127,7 @@ def test_decimals_keep_every_digit() -> None:
 
 
 def test_no_file_gives_empty_columns() -> None:
-    assert texts() == ([[] for _ in WANTED], set())
+    assert texts() == ([[] for _ in WANTED], set(), {})
 
 
 def test_numbers_in_big_endian() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
 
 from dicomlab.media.cells import raws_of
@@ -19,6 +19,7 @@ from dicomlab.media.chunk import Batch, read_chunk
 from dicomlab.media.found import BASE
 from dicomlab.media.look import DIRECTORY
 from dicomlab.model.columns import Column, columns, read
+from dicomlab.samples.phantom import phantom_datasets
 from tests.peers.processes import need
 
 EXTRA = """WindowCenter SmallestImagePixelValue PixelPaddingValue FrameIncrementPointer OtherPatientIDs EchoTime
@@ -137,6 +138,19 @@ NOT_FOR_DCMTK = {
     "chrSQEncoding1.dcm": "",
 }
 """Files that DCMTK, as Debian builds it, can't convert (it has no ISO 2022 IR 87), or that have no name at the top."""
+
+
+def test_a_sequence_that_is_broken_inside_is_an_error(tmp_path: Path) -> None:
+    ds = next(iter(phantom_datasets(patients=1, slices=1)))
+    ds.RequestAttributesSequence = [Dataset()]
+    ds.RequestAttributesSequence[0].ScheduledProcedureStepID = "S1"
+    ds.save_as(tmp_path / "a", enforce_file_format=True)
+    octets = (tmp_path / "a").read_bytes()
+    at = octets.index(b"\x40\0\x75\x02SQ") + 12
+    (tmp_path / "b").write_bytes(octets[:at] + b"\xfe\xff\x00\xe1" + octets[at + 4 :])
+    batch = read_chunk(str(tmp_path), [(name, len(octets), 1) for name in ("a", "b")], NAMES)
+    assert batch["kind"] == ["", "bad_length"]
+    assert batch["RequestAttributesSequence.ScheduledProcedureStepID"] == ["S1", None]
 
 
 def test_all_of_the_file_meta_information_can_be_asked_for() -> None:

@@ -22,10 +22,12 @@ from dicomlab.media.found import opened
 from dicomlab.media.media_set import MediaSet
 from dicomlab.model.progress import Control
 from dicomlab.part10.meta import EXPLICIT_LE
+from dicomlab.samples.phantom import phantom_datasets
 from tests.peers.processes import need
 from tests.unit.media.test_header import encoded
 from tests.unit.media.test_media_set import Memory, wanted
-from tests.unit.media.test_scan import INSTANCES
+
+INSTANCES = list(phantom_datasets(patients=1, slices=3))
 
 OCTETS = [encoded(ds, EXPLICIT_LE) for ds in INSTANCES]
 NAMES = ["PT1/ST1/SE1/IM1", "PT1/ST1/SE1/IM2", "README.TXT"]

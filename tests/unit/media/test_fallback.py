@@ -22,7 +22,7 @@ def test_raw_values_are_decoded_as_all_others(syntax: str, grammar: object) -> N
     found = read_by_pydicom(encoded(example(), syntax), PLAN)
     assert found is not None
     assert found[0] is grammar
-    texts, _ = Cells(WANTED, PLAN).texts([found])
+    texts, *_ = Cells(WANTED, PLAN).texts([found])
     assert texts == [["Äneas^R"], ["ORIGINAL\\PRIMARY"], ["512"], ["-3"], ["one\\two"], [None]]
 
 
@@ -36,3 +36,9 @@ def test_no_warning_escapes(recwarn: pytest.WarningsRecorder) -> None:
     octets = encoded(example(), EXPLICIT_LE).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0")
     assert read_by_pydicom(octets, PLAN) is not None
     assert not list(recwarn)
+
+
+def test_a_vr_beyond_ascii_says_nothing() -> None:
+    octets = encoded(example(), EXPLICIT_LE).replace(b"\x28\0\x10\0US", b"\x28\0\x10\0U\x80")
+    found = read_by_pydicom(octets, PLAN)
+    assert found is None or Cells(WANTED, PLAN).texts([found]).columns[2] in (["512"], [None])

@@ -17,8 +17,11 @@ from dicomlab.model.columns import columns
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, decode_file_meta, encode_file_meta
 from dicomlab.part10.transcode import transcode
 from dicomlab.samples.manifest import data_folder
+from dicomlab.samples.phantom import phantom_datasets
 from tests.unit.media.test_header import encoded
-from tests.unit.media.test_scan import INSTANCES, SEQUENCE
+from tests.unit.media.test_scan import SEQUENCE
+
+INSTANCES = list(phantom_datasets(patients=1, slices=3))
 
 WANTED = columns(["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientName", "Rows"])
 PLAN = plan_of(WANTED)
