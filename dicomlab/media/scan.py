@@ -20,7 +20,7 @@ from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.progress import Control
 from dicomlab.model.reading import Direction
-from dicomlab.model.report import LEDGER_NAME
+from dicomlab.model.report import FRAMES_SUFFIX, LEDGER_NAME
 from dicomlab.model.trace import Channel
 from dicomlab.part10.meta import DEFLATED_LE, PREFIX_END, FileMeta, decode_file_meta
 from dicomlab.part10.walk import Octets
@@ -159,8 +159,8 @@ def scan(root: Path, control: Control, channel: Channel, *, single: Path | None 
         if control.cancelled:
             return result
         name = path.relative_to(root).as_posix()
-        if name == LEDGER_NAME:
-            continue  # written by retrieve beside the data: no part of them
+        if name == LEDGER_NAME or name.endswith(FRAMES_SUFFIX):
+            continue  # written by retrieve or record beside the data: no part of them
         found = error or _look(path, name, channel)
         if found is None:
             result.directories.append(path)
