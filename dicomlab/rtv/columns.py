@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.rtv.extension import GrainItems, decode_items
-from dicomlab.rtv.rfc4175 import MAX_ROWS
+from dicomlab.rtv.rfc4175 import MAX_ROWS_TAKEN
 from dicomlab.rtv.rtp import decode_rtp
 from dicomlab.rtv.video import VideoFormat
 
 HEAD_OCTETS = 20
 """RTP header, extended sequence number and one row header."""
-_WIDEST = 32
-"""With three row headers."""
+_WIDEST = 14 + 6 * MAX_ROWS_TAKEN
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -61,7 +60,7 @@ class Columns:
         Which are RTP packets with a payload header.
     plain : array of bool
         Of these, which have no extension, sources or padding; after :meth:`locate`, and one row header alone.
-    places, runs : arrays of 3 columns
+    places, runs : arrays of 8 columns
         Where each segment goes in the packed frame (-1: there is none), and its octets.
     data : array
         Where the octets of the first segment begin in the datagram.
@@ -87,7 +86,7 @@ class Columns:
             self._normalise(batch.datagram(row), row, extension_ids)
         self.usable: Flags = self.lengths > 0
         self.words: Longs = self.heads.view(">u2").astype(np.int64)
-        self.places = self.runs = np.zeros((count, MAX_ROWS), np.int64)
+        self.places = self.runs = np.zeros((count, MAX_ROWS_TAKEN), np.int64)
         self.data = self.begin
 
     def _normalise(self, datagram: memoryview, row: int, extension_ids: dict[str, int] | None) -> None:
@@ -150,13 +149,13 @@ class Columns:
         """Find where the segments of each packet go; gives which packets can be, whole."""
         octets, across, down = video.pgroup
         count = len(self.words)
-        self.places = np.full((count, MAX_ROWS), -1, np.int64)
-        self.runs = np.zeros((count, MAX_ROWS), np.int64)
+        self.places = np.full((count, MAX_ROWS_TAKEN), -1, np.int64)
+        self.runs = np.zeros((count, MAX_ROWS_TAKEN), np.int64)
         good: Flags = np.ones(count, np.bool_)
         more: Flags = np.ones(count, np.bool_)
         heads = np.zeros(count, np.int64)
         rows = (video.height + 1) // 2 if video.interlaced else video.height
-        for number in range(MAX_ROWS):
+        for number in range(MAX_ROWS_TAKEN):
             length, row, offset = (self.words[:, column + 3 * number] for column in (7, 8, 9))
             second, row, last, offset = row >> 15, row & 0x7FFF, offset >> 15 == 0, offset & 0x7FFF
             row = row >> 1 if frame_rows else row

@@ -268,7 +268,7 @@ LIES = {
     "half a group": bytes.fromhex("027e 0000 0000"),
     "second field": bytes.fromhex("0280 8000 0000"),
     "longer than the packet": bytes.fromhex("0284 0000 0000"),
-    "more heads than three": bytes.fromhex("0004 0000 8000") * 4,
+    "more heads than eight": bytes.fromhex("0004 0000 8000") * 9,
 }
 
 
