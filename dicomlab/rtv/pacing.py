@@ -169,7 +169,7 @@ class Pacer:
     def _spread(self, at_ns: int, period_ns: int) -> None:
         """Send the packets of all video flows evenly, in groups."""
         active_ns = period_ns * ACTIVE
-        while not self._stop.is_set():
+        while True:  # a frame that was begun is sent whole
             passed = (tai_now_ns() - at_ns) / active_ns
             for sender in self._senders:
                 sender.advance(int(passed * sender.count) + 1)
