@@ -91,8 +91,8 @@ def gstreamer_receives(size: tuple[int, int], port: int, source: Any) -> dict[st
         f"depth=(string)10,width=(string){size[0]},height=(string){size[1]}"
     )
     line = (
-        f"gst-launch-1.0 -v udpsrc address={LOOPBACK} port={port} buffer-size={BUFFER_OCTETS} caps={caps} ! rtpvrawdepay !"
-        " fakesink silent=false sync=false"
+        f"gst-launch-1.0 -v udpsrc address={LOOPBACK} port={port} buffer-size={BUFFER_OCTETS} caps={caps}"
+        " ! rtpvrawdepay ! fakesink silent=false sync=false"
     )
     with TemporaryFile("w+") as said:
         process = subprocess.Popen(line.split(), stdout=said, stderr=subprocess.DEVNULL)
