@@ -10,7 +10,7 @@ from dicomlab.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "PatientName": "Synthetic^Endo^^^1",
     "PatientID": "SYN-ENDO-1",
     "PatientBirthDate": "19700101",
