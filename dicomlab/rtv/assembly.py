@@ -25,6 +25,7 @@ from dicomlab.rtv.video import VideoFormat
 MAX_OPEN = 6
 WINDOW_PACKETS = 64
 WINDOW_NS = 20_000_000
+ALONE_NS = 250_000_000
 MAX_WRAPS = 256
 """Of the 16-bit sequence number, unseen, that are believed: a quarter of an hour of nothing at 4K60 is none."""
 
@@ -227,9 +228,10 @@ class FrameAssembler:
         self.malformed += int((ours & ~good).sum())
         rows = np.flatnonzero(ours)
         for run in np.split(rows, np.flatnonzero((np.diff(columns.sequences[rows]) & 0xFFFF) != 1) + 1):
-            first, fresh = self.tracker.observe(
-                int(columns.sequences[run[0]]), len(run), self._wraps(columns, int(run[0]), int(run[-1]))
-            )
+            wraps = self._wraps(int(columns.sequences[run[0]]), int(columns.extended[run[0]]))
+            first, fresh = self.tracker.observe(int(columns.sequences[run[0]]), len(run), wraps)
+            if first + len(run) - 1 == self.tracker.highest:
+                self._es = int(columns.extended[run[-1]])
             if first < 0:
                 continue
             keep = good[run] if fresh is None else good[run] & fresh
@@ -262,17 +264,15 @@ class FrameAssembler:
         self._es_moves = False
         self._done.clear()
 
-    def _wraps(self, columns: Columns, first: int, last: int) -> int | None:
+    def _wraps(self, sequence: int, extended: int) -> int | None:
         """How often the sequence number wrapped unseen, by the extended one where that is known to move."""
-        extended = int(columns.extended[first])
-        before, self._es = self._es, int(columns.extended[last])
-        if before < 0 or extended == before:
+        if self._es < 0 or extended == self._es:
             return None
+        steps = (extended - self._es) & 0xFFFF
         if not self._es_moves:
-            self._es_moves = True
+            self._es_moves = steps == 1
             return None
-        steps = (extended - before) & 0xFFFF
-        steps -= int(columns.sequences[first]) <= self.tracker.highest & 0xFFFF
+        steps -= sequence <= self.tracker.highest & 0xFFFF
         return steps if 0 < steps < MAX_WRAPS else None
 
     def _put(self, batch: Datagrams, columns: Columns, rows: Longs, numbers: Longs, arrival_ns: int) -> None:
@@ -281,17 +281,18 @@ class FrameAssembler:
         one = self._frame_of(timestamp, int(columns.fields[rows[0]]), len(rows), arrival_ns)
         if one is None:
             return
-        room, stride, octets = one.room, batch.stride, batch.octets.data
-        starts, places, runs = columns.data[rows].tolist(), columns.places[rows].tolist(), columns.runs[rows].tolist()
-        for row, start, where, lengths in zip(rows.tolist(), starts, places, runs, strict=True):
-            here = row * stride + start
-            for place, length in zip(where, lengths, strict=True):
-                if place < 0:
-                    break
-                room[place : place + length] = octets[here : here + length]
-                one.put(place, place + length)
-                here += length
-            if row in columns.items and (columns.items[row].starts or columns.items[row].flow):
+        room, octets = one.room, batch.octets.data
+        starts, places, lengths = columns.pieces(rows, batch.stride)
+        for here, place, length in zip(starts.tolist(), places.tolist(), lengths.tolist(), strict=True):
+            room[place : place + length] = octets[here : here + length]
+        ends = places + lengths
+        first = 0
+        for last in (np.flatnonzero(places[1:] != ends[:-1]) + 1).tolist():
+            one.put(int(places[first]), int(ends[last - 1]))
+            first = last
+        one.put(int(places[first]), int(ends[-1]))
+        for row in columns.items.keys() & set(rows.tolist()) if columns.items else ():
+            if columns.items[row].starts or columns.items[row].flow:
                 one.items = columns.items[row]
         plan, end = self._plan, rows[-1]
         if plan is not None and one.base is None and columns.places[end, 1] < 0:
@@ -360,11 +361,9 @@ class FrameAssembler:
             self._flush()
 
     def expire(self, now_ns: int) -> None:
-        """Give up on frames to which nothing was added for 20 ms; for two frame periods, where none has begun since."""
-        period_ns = int(2_000_000_000 / self.video.rate_hz)
-        for at, one in enumerate(self._open):
-            alone = at == len(self._open) - 1
-            if now_ns - one.arrived_ns > (max(WINDOW_NS, period_ns) if alone else WINDOW_NS):
+        """Give up on frames to which nothing was added for 20 ms; for 250 ms, where no later one has begun."""
+        for one in self._open:
+            if now_ns - one.arrived_ns > (ALONE_NS if one is self._open[-1] else WINDOW_NS):
                 one.whole = True
         self._flush()
 

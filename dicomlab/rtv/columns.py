@@ -44,8 +44,8 @@ class Datagrams(Protocol):
     def uniform(self) -> bool:
         """Whether all fill their stride but the last, which ends where ``octets`` end."""
 
-    def length(self, row: int) -> int:
-        """Octets of one."""
+    def sizes(self) -> NDArray[np.int64]:
+        """Octets of each."""
 
     def datagram(self, row: int) -> memoryview:
         """One."""
@@ -70,7 +70,7 @@ class Columns:
 
     def __init__(self, batch: Datagrams, extension_ids: dict[str, int] | None) -> None:
         count, stride, flat = batch.count, batch.stride, batch.octets
-        self.lengths: Longs = np.fromiter((batch.length(row) for row in range(count)), np.int64, count)
+        self.lengths: Longs = batch.sizes()
         self.heads = np.zeros((count, _WIDEST), np.uint8)
         width = min(_WIDEST, stride)
         full = count if len(flat) >= (count - 1) * stride + width else count - 1
@@ -179,3 +179,18 @@ class Columns:
         self.plain &= (heads == 1) & (end == self.lengths)
         can_be_whole: Flags = good & ~more & (end <= self.lengths)
         return can_be_whole
+
+    def pieces(self, rows: Longs, stride: int) -> tuple[Longs, Longs, Longs]:
+        """Give the runs of octets of some packets: where they are in the batch, where they go, how long they are.
+
+        The segments of a packet usually follow one another in the frame, and are one run then.
+        """
+        places, runs = self.places[rows], self.runs[rows]
+        starts = rows * stride + self.data[rows]
+        ends = places + runs
+        there = places[:, 1:] >= 0
+        if bool(((places[:, 1:] == ends[:, :-1]) | ~there).all()):
+            return starts, places[:, 0], runs.sum(axis=1)
+        before = np.cumsum(runs, axis=1) - runs
+        some = places >= 0
+        return (starts[:, None] + before)[some], places[some], runs[some]

@@ -76,6 +76,8 @@ class Device:
 
     def __post_init__(self) -> None:
         """Make the flows: bulk data first, then the metadata of each, then the Rendition."""
+        for address in self.paths:
+            _is_group(address)  # refuses what is no address
         names = ["left", "right"] if len(self.formats) > 1 else ["video"]
         bulk = [
             self._flow("video", name, VIDEO_CLOCK_HZ, _video_words(video), video=video)
@@ -205,7 +207,8 @@ class Device:
         from pydicom import Dataset
 
         meta = self.meta(flow)
-        about: Any = Dataset(self.about)
+        about: Any = Dataset()
+        about.update(self.about)
         about.SeriesInstanceUID = self._series[flow.name]
         about.SeriesNumber = 1 + self.flows.index(flow)
         of = flow.of
@@ -278,7 +281,9 @@ def described(about: Dataset | None, keywords: Mapping[str, Any]) -> Dataset:
     from pydicom import Dataset
     from pydicom.datadict import tag_for_keyword
 
-    found = Dataset(about) if about is not None else Dataset()
+    found = Dataset()
+    if about is not None:
+        found.update(about)
     for keyword, value in keywords.items():
         if tag_for_keyword(keyword) is None:
             raise UsageError(f"{keyword!r} is neither an option of Broadcast nor a keyword of PS3.6")

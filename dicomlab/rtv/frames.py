@@ -136,7 +136,8 @@ class Frame(Summarised):
         from pydicom.dataelem import DataElement
         from pydicom.sequence import Sequence
 
-        whole = Dataset(self.metadata.static)
+        whole = Dataset()
+        whole.update(self.metadata.static)  # a copy: what is known of the patient is not for this frame to change
         if self.metadata.dynamic is not None:
             whole.add(DataElement(CURRENT_FRAME, "SQ", Sequence([self.metadata.dynamic])))
         return whole

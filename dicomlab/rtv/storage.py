@@ -199,7 +199,9 @@ _NOT_STORED = (
 def _common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int) -> Dataset:
     from pydicom import Dataset
 
-    ds: Any = Dataset(static) if static is not None else Dataset()
+    ds: Any = Dataset()
+    if static is not None:
+        ds.update(static)
     for keyword in _NOT_STORED:
         if keyword in ds:
             delattr(ds, keyword)

@@ -29,6 +29,8 @@ MAX_SEGMENTS = 64
 _DATAGRAM_OCTETS = 65_536
 _ROW_OCTETS = 9_216
 """Room for a datagram that comes alone: ST 2110-10's extended limit is 8960."""
+_ROWS = 256
+"""Datagrams that are taken one by one before they are looked at together."""
 _SO_RCVBUFFORCE, _SO_MEMINFO, _MEMINFO_DROPS = 33, 55, 8
 _IP_ADD_SOURCE_MEMBERSHIP = 39
 _PLAIN_AFTER = 64
@@ -56,6 +58,14 @@ class Batch:
         if self.lengths is not None:
             return self.lengths[row]
         return self.stride if row < self.count - 1 else len(self.octets) - row * self.stride
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Octets of each datagram."""
+        if self.lengths is not None:
+            return np.array(self.lengths, np.int64)
+        sizes = np.full(self.count, self.stride, np.int64)
+        sizes[-1] = len(self.octets) - (self.count - 1) * self.stride
+        return sizes
 
     def datagram(self, row: int) -> memoryview:
         """The octets of one datagram."""
@@ -100,8 +110,8 @@ class ReceivingSocket:
             raise _of_binding(error, self.name) from error
         self._many = many and LINUX and self._ask_for_many(1)
         self._alone = 0
-        self._rows = np.empty((MAX_SEGMENTS, _ROW_OCTETS), np.uint8)
-        self._views = [self._rows[row].data for row in range(MAX_SEGMENTS)]
+        self._rows = np.empty((_ROWS, _ROW_OCTETS), np.uint8)
+        self._views = [self._rows[row].data for row in range(_ROWS)]
         self._block = np.empty(_DATAGRAM_OCTETS, np.uint8)
         self._into = [self._block.data]
         self._room = socket.CMSG_SPACE(4) if LINUX else 0

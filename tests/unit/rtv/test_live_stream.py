@@ -49,6 +49,7 @@ def test_every_frame_comes_with_the_metadata_of_its_own_timestamp() -> None:
         dataset: Any = frame.dataset
         assert dataset.PatientName == "Synthetic^Ada"
         assert dataset[0x00060001].value[0] == dynamic
+        assert 0x00060001 not in frame.metadata.static  # type: ignore[union-attr]
         assert "Synthetic^Ada" in repr(frame)
     assert numbers == list(range(numbers[0], numbers[0] + 20))
     assert np.abs(frames[0].to_rgb().astype(int) - PICTURES[(numbers[0] - 1) % 8]).mean() < 60  # chroma is halved
