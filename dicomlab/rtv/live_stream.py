@@ -25,7 +25,7 @@ from dicomlab.rtv.metadata import RENDITION_SELECTION
 from dicomlab.rtv.reception import MetadataReception, VideoReception
 from dicomlab.rtv.sdp import Session, joined, parse_sdp
 from dicomlab.rtv.station import Caller, Station
-from dicomlab.rtv.tables import frame_row, frames_table, instance_row, statistics_table
+from dicomlab.rtv.tables import flows_table, frame_row, frames_table, instance_row, statistics_table
 from dicomlab.rtv.udp import BUFFER_OCTETS
 
 if TYPE_CHECKING:
@@ -320,6 +320,10 @@ class LiveStream(SearchPath, Summarised):
         """The static parts that are whole now, one for each metadata flow."""
         found = [one.identity.static for one in self._opened_or_closed().metadata]
         return [one for one in found if one is not None]
+
+    def flows(self) -> DataFrame:
+        """The bulk data flows that the instances on air tell of: one row for each, by SOP Instance UID."""
+        return flows_table(self.instances)
 
     def renditions(self) -> list[dict[str, Any]]:
         """Renditions on air: the code of the title, and the flows that it refers to.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dicomlab.model.columns import Column, columns
 from dicomlab.rtv.clock import utc_of
 from dicomlab.rtv.frames import Frame
+from dicomlab.rtv.iods import bulk_flows_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,6 +69,26 @@ def statistics_table(rows: Sequence[dict[str, Any]], latencies: Iterable[float])
     whole = [name for name in table.columns if name not in (*real, "flow", "address")]
     kinds = {**dict.fromkeys(whole, "Int64"), **dict.fromkeys(real, "Float64"), "flow": "str", "address": "str"}
     return table.astype(kinds)
+
+
+def flows_table(statics: Iterable[Dataset]) -> DataFrame:
+    """Make the table of bulk data flows that static parts tell of."""
+    import pandas as pd
+
+    rows = [
+        (
+            str(static.get("SOPInstanceUID", "")),
+            str(one.source),
+            str(one.flow),
+            one.transfer_syntax_uid,
+            one.sampling_rate_hz,
+        )
+        for static in statics
+        for one in bulk_flows_of(static)
+    ]
+    names = ["SOPInstanceUID", "SourceIdentifier", "FlowIdentifier", "FlowTransferSyntaxUID", "FlowRTPSamplingRate"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.astype({**dict.fromkeys(names[:4], "str"), names[4]: "Int64"})
 
 
 _KEYS = "PatientID StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID Modality InstanceNumber".split()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dicomlab import trace
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.broadcast import Broadcast
 from dicomlab.rtv.live_stream import LiveStream
@@ -72,6 +73,26 @@ def test_tables_of_frames_and_of_the_network() -> None:
     assert table["FrameAcquisitionNumber"].diff().dropna().eq(1).all()
     assert str(table["FrameOriginTimestamp"].dtype) == "datetime64[us]"
     assert set(table["PatientID"]) == {"SYN-1"}
+
+
+def test_a_trace_reads_packets() -> None:
+    with trace() as wire, on_air() as (_, live):
+        for _ in live.frames(3):
+            pass
+    counts = wire.counts()
+    assert counts["RTP 96"] > 3
+    assert counts["RTP 104"] >= 3
+    assert "timestamp" in next(event.text for event in wire)
+
+
+def test_flows_on_air_stand_beside_their_instances() -> None:
+    with on_air() as (cast, live):
+        next(iter(live.frames(1)))
+        table = live.flows()
+    video, metadata = cast.flows
+    assert table["FlowIdentifier"].tolist() == [str(video.flow)]
+    assert table["SOPInstanceUID"].tolist() == [metadata.sop_instance_uid]
+    assert table["FlowTransferSyntaxUID"].tolist() == ["1.2.840.10008.1.2.7.1"]
 
 
 def test_callbacks_and_the_latest_frame() -> None:
