@@ -72,6 +72,7 @@ class Station:
         self.first_ns = self.last_ns = 0
         self.started_ns = tai_now_ns()
         self.error: DicomlabError | None = None
+        self._kept: list[dict[str, Any]] | None = None
         self._sockets: dict[ReceivingSocket, Reception | ControlReception] = {}
         self._stop = threading.Event()
         self._handlers = on_frame, on_audio
@@ -209,7 +210,9 @@ class Station:
         return "receiving"
 
     def statistics(self) -> list[dict[str, Any]]:
-        """One row for each flow."""
+        """One row for each flow; after the end, as it was then."""
+        if self._kept is not None:
+            return [dict(row) for row in self._kept]
         rows = []
         seconds = max(1e-9, (self.last_ns - self.first_ns) / 1e9)
         for one in self.receptions:
