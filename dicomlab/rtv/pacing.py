@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomlab.errors import DicomlabError
+from dicomlab.model.trace import open_channel
 from dicomlab.rtv.clock import (
     NS_PER_S,
     dicom_datetime,
@@ -22,6 +23,7 @@ from dicomlab.rtv.device import PAYLOAD_TYPES, Device, Flow
 from dicomlab.rtv.extension import GrainItems
 from dicomlab.rtv.faults import StreamFaults
 from dicomlab.rtv.metadata import FrameGroups, encode_dataset, encode_dynamic, encode_meta
+from dicomlab.rtv.rtp import dissect
 from dicomlab.rtv.sender import AudioSender, Line, MetadataSender, VideoSender
 from dicomlab.rtv.sources import VideoSource
 from dicomlab.rtv.udp import SendingSocket, rest, tai_now_ns
@@ -86,7 +88,10 @@ class Pacer:
 
     def _line(self, flow: Flow) -> Line:
         sockets: list[SendingSocket] = []
-        line = Line(flow.kind, PAYLOAD_TYPES[flow.kind], sockets)
+        channel = open_channel("RTP", "sender", f"{flow.paths[0]}:{flow.port}", dissect)
+        line = Line(
+            flow.kind, PAYLOAD_TYPES[flow.kind], sockets, channel=channel if channel.trace is not None else None
+        )
         self._lines.append(line)
         control: list[SendingSocket] = []
         line.control = control

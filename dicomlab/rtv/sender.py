@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomlab.model.trace import Channel
 from dicomlab.rtv.audio import AudioFormat, encode_samples
 from dicomlab.rtv.extension import IDS, GrainItems, encode_items
 from dicomlab.rtv.grains import fragments
@@ -35,14 +36,21 @@ class Line:
     packets: int = 0
     octets: int = 0
     filter: Filter | None = None
+    channel: Channel | None = None
 
     def send(self, datagram: bytes) -> None:
         """Send one packet to every path."""
         self.packets += 1
         self.octets += len(datagram)
         for one in self.filter(self.name, datagram) if self.filter is not None else (datagram,):
+            self.record(one)
             for path in self.sockets:
                 path.send(one)
+
+    def record(self, octets: bytes | memoryview) -> None:
+        """Record what leaves, where somebody traces; of many packets sent at once the first."""
+        if self.channel is not None:
+            self.channel.tap("sent", octets)
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:
         """Number a packet and send it."""
@@ -188,6 +196,7 @@ class VideoSender:
             return
         self.line.packets += count
         self.line.octets += size
+        self.line.record(octets[:stride])
         for path in self.line.sockets:
             path.send_many(octets, stride)
 

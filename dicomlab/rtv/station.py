@@ -23,7 +23,7 @@ from dicomlab.rtv.reception import (
     paired,
     ssrc_of,
 )
-from dicomlab.rtv.rtp import decode_rtp
+from dicomlab.rtv.rtp import dissect
 from dicomlab.rtv.sdp import Media, Session
 from dicomlab.rtv.udp import ReceivingSocket, rest, tai_now_ns
 from dicomlab.rtv.video import video_format
@@ -35,13 +35,6 @@ _GATHER_S = 0.0005
 _WAKE_S = 0.005
 _TURNS = 128
 """Batches taken from one port before the others are looked at."""
-
-
-def dissect(octets: bytes) -> str:
-    """Say in one line what an RTP packet is."""
-    packet = decode_rtp(octets)
-    marker = ", marker" if packet.marker else ""
-    return f"RTP {packet.payload_type}: sequence {packet.sequence}, timestamp {packet.timestamp}{marker}"
 
 
 class Station:

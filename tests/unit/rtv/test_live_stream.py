@@ -82,6 +82,7 @@ def test_a_trace_reads_packets() -> None:
     counts = wire.counts()
     assert counts["RTP 96"] > 3
     assert counts["RTP 104"] >= 3
+    assert {event.direction for event in wire} == {"sent", "received"}
     assert "timestamp" in next(event.text for event in wire)
 
 
@@ -255,6 +256,12 @@ def test_multicast_with_a_source_filter() -> None:
             assert next(iter(again.frames(1))).complete
 
 
+def test_over_ipv6() -> None:
+    with on_air(to="::1") as (cast, live):
+        assert "c=IN IP6 ::1" in cast.sdp
+        assert next(iter(live.frames(1))).metadata is not None
+
+
 def test_two_paths_of_which_each_loses_much() -> None:
     """ST 2022-7: our own filter drops on one path only what the other still has."""
     cast = Broadcast(PACKED, format=SMALL, rate_hz=50, loop=True, to=["127.0.0.1", "127.0.0.2"], **ADA)
@@ -291,6 +298,15 @@ def test_stereo_in_one_flow_says_so() -> None:
 def test_the_static_part_comes_at_least_each_second() -> None:
     with on_air(static_every_s=0.3) as (_, live):
         for _ in live.frames(60):
+            pass
+        (metadata,) = live._opened().metadata
+        assert 0 < metadata.longest_without_static_ns < 1_000_000_000
+
+
+@pytest.mark.full
+def test_the_static_part_comes_at_least_each_second_for_ten_seconds() -> None:
+    with on_air() as (_, live):
+        for _ in live.frames(500):
             pass
         (metadata,) = live._opened().metadata
         assert 0 < metadata.longest_without_static_ns < 1_000_000_000
