@@ -37,14 +37,18 @@ if _TYPE_CHECKING:
     from dicomlab.model.report import Report
     from dicomlab.model.trace import Trace, trace
     from dicomlab.model.verification import Verification
+    from dicomlab.rtv.broadcast import Broadcast
+    from dicomlab.rtv.live_stream import LiveStream
     from dicomlab.web.endpoint import WebEndpoint
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Archive": "archive.archive",
+    "Broadcast": "rtv.broadcast",
     "Cohort": "model.cohort",
     "Instance": "model.instance",
+    "LiveStream": "rtv.live_stream",
     "MediaSet": "media.media_set",
     "Node": "dimse.node",
     "Operation": "model.progress",
@@ -67,12 +71,14 @@ _HOMES = {
 
 __all__ = [  # what loads when it is first asked for
     "Archive",
+    "Broadcast",
     "Cancelled",
     "Cohort",
     "CommunicationError",
     "DicomlabError",
     "Instance",
     "Interrupted",
+    "LiveStream",
     "LocalProtocolError",
     "MediaSet",
     "MissingExtra",

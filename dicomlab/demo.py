@@ -21,7 +21,11 @@ from dicomlab.model.trace import Trace, trace
 from dicomlab.part10.files import Parcel, parcels
 from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.part10.transcode import UNCOMPRESSED, transcode
+from dicomlab.rtv.broadcast import Broadcast
+from dicomlab.rtv.live_stream import LiveStream
 from dicomlab.samples import left_out, real_files
+from dicomlab.samples.endoscopy import PATIENT as ENDOSCOPY_PATIENT
+from dicomlab.samples.endoscopy import endoscopy_frames
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,6 +57,7 @@ def run(say: Say) -> None:
         cohort = _step_find(archive, say)
         pulled = _step_retrieve(archive, cohort, sources, Path(scratch), say)
         _step_media(pulled, cohort, Path(scratch), say)
+        _step_live(archive, Path(scratch), say)
     say(f"\nDone in {time.monotonic() - started:.1f} s. Nothing left this machine.")
 
 
@@ -170,6 +175,32 @@ def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: Say) -> No
         first, second = (m.find(level, progress=False).to_dataframe() for m in (pulled, disc))
         _check_equal(f"the {level} tables of the folder and of the File-set", first, second)
     say("    read back: equal")
+
+
+def _step_live(archive: Archive, scratch: Path, say: Say) -> None:
+    say("\n6 · A synthetic endoscopy, live: video and its metadata over RTP, paired frame by frame, recorded")
+    frames = list(endoscopy_frames(75, 192, 144, rate_hz=25))
+    cast = Broadcast(frames, rate_hz=25, fictional=True, **ENDOSCOPY_PATIENT)
+    with _timed(say) as tell, LiveStream(cast) as live, cast:
+        recorded = live.record(scratch / "live", seconds=30, form="uncompressed", progress=False)
+        table, network = live.to_dataframe(), live.statistics()
+        lost = int(network["lost"].sum())
+        _check(not lost, f"{lost} packets were lost on this machine's own loopback")
+        _check(bool(table["complete"].all() and table["paired"].all()), "a frame is not whole, or has no metadata")
+        _check(len(table) == cast.sent, f"{cast.sent} frames were sent, {len(table)} were paired")
+        packets = int(network["received"].sum())
+        tell("RTP", f"{len(table)} frames in {packets} packets, each with the metadata of its own timestamp")
+    with _timed(say) as tell:
+        _whole(recorded)
+        _whole(archive.node.store(recorded.media, progress=False))
+        kept, found = (
+            path.find("instance", PatientID=ENDOSCOPY_PATIENT["PatientID"], progress=False).to_dataframe()
+            for path in (recorded.media, archive.node)
+        )
+        columns = ["SOPInstanceUID", "SOPClassUID", "NumberOfFrames"]
+        _check_equal("the recording and what the archive found", kept[columns], found[columns])
+        count = int(found["NumberOfFrames"].sum())
+        tell("C-STORE", f"the recording, {recorded.octets:,} octets, found again with its {count} frames")
 
 
 _PLURAL = {"series": "series", "instance": "instances"}

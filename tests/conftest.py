@@ -124,9 +124,21 @@ def _check(address: Any) -> None:
         raise LeftTheMachine(f"a connection to {host}:{address[1]}; tests stay on loopback")
 
 
+def _to_own_group(sender: socket.socket, address: Any) -> bool:
+    """Whether it is a multicast group, and the socket sends to groups on loopback alone."""
+    try:
+        group = ipaddress.ip_address(str(address[0]))
+    except ValueError:
+        return False
+    if sender.family != socket.AF_INET or not group.is_multicast:
+        return False
+    interface = sender.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4)
+    return ipaddress.ip_address(interface).is_loopback
+
+
 def _guarded(method: Callable[..., Any], index: int) -> Callable[..., Any]:
     def call(self: socket.socket, *arguments: Any) -> Any:
-        if len(arguments) > index and arguments[index] is not None:
+        if len(arguments) > index and arguments[index] is not None and not _to_own_group(self, arguments[index]):
             _check(arguments[index])
         return method(self, *arguments)
 

@@ -19,10 +19,10 @@ from typing import NamedTuple
 from pydicom._dicom_dict import DicomDictionary
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.media.header import BY_CHARSET, NUMBERS, WHOLE, Raws, decode_value, telling_vr, values_in_items
 from dicomlab.media.walker import Grammar, Plan, Walked
 from dicomlab.model.columns import Column
+from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.part10.meta import IMPLICIT_LE
 
 ITEM_SEPARATOR = "\x1e"

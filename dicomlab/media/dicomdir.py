@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.media.file_ids import FileId
 from dicomlab.media.lockstep import Indices, Values, gathered, numbers, trimmed, walk_in_step
 from dicomlab.media.records import KEYS, VERIFIED_AT, keywords
 from dicomlab.model.columns import Column, column, columns
+from dicomlab.part10.charset import codecs_of, decode_text
 from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, decode_file_meta
 from dicomlab.part10.walk import Octets, Walker, elements
 

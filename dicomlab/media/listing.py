@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dicomlab.errors import Refused, Unreachable
 from dicomlab.media.look import ErrorKind
-from dicomlab.model.report import LEDGER_NAME
+from dicomlab.model.report import FRAMES_SUFFIX, LEDGER_NAME
 
 INDEX_NAME = ".dicomlab-index"
 """The folder in which an index lies beside its data."""
@@ -66,7 +66,7 @@ def list_folders(root: Path) -> Iterator[Folder]:
         folders: list[str] = []
         for entry in listed:
             path = prefix + entry.name
-            if not prefix and path in (LEDGER_NAME, INDEX_NAME):
+            if (not prefix and path in (LEDGER_NAME, INDEX_NAME)) or path.endswith(FRAMES_SUFFIX):
                 continue
             try:
                 if entry.is_symlink() and not _leads_to_a_file(Path(entry.path), inside):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Result = Literal["done", "warning", "failed", "skipped", "pending"]
 
 LEDGER_NAME = "dicomlab-ledger.jsonl"
+FRAMES_SUFFIX = ".frames.parquet"
+"""How the name of a table of frames ends, which a recording leaves beside an instance."""
 LEDGER_FORMAT = 1
 _HEAD = {"dicomlab-ledger": LEDGER_FORMAT}
 MAX_LEDGER_LINE = 16_384

@@ -190,7 +190,7 @@ def _end_of_plain(octets: Octets, implicit: bool) -> int:
             if vr in LONG_VRS:
                 (length,) = _PLAIN_LONG.unpack_from(octets, at + 8)
                 after = at + 12 + length
-            elif vr not in _SHORT_VRS:
+            elif vr not in SHORT_VRS:
                 break
         if group in (0x0000, 0xFFFE) or length == _UNDEFINED or after > size:
             break

@@ -8,6 +8,7 @@ PS3.22 Table 7.2-1; PS3.3 §A.32.9, §A.32.10, §A.34.11, §A.35.21, §C.7.6.26 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,11 +129,17 @@ def _base(meta: RtvMeta, about: Dataset, started_ns: int, synchronized: str) -> 
     ds.SynchronizationTrigger = "NO TRIGGER"
     ds.AcquisitionTimeSynchronized = "Y" if synchronized else "N"
     if synchronized:
-        ds.TimeSource, ds.TimeDistributionProtocol = synchronized, "PTP"
+        ds.TimeSource, ds.TimeDistributionProtocol = _time_source(synchronized), "PTP"
     ds.update(about)
     ds.SOPClassUID, ds.SOPInstanceUID = meta.sop_class_uid, meta.sop_instance_uid
     ds.Modality = MODALITY[meta.sop_class_uid]
     return ds
+
+
+def _time_source(identity: str) -> str:
+    """The 16 digits of a grandmaster's EUI-64, as far as there is one: Time Source has room for no more."""
+    found = re.search(r"[0-9A-Fa-f]{2}(?:[-:]?[0-9A-Fa-f]{2}){7}", identity)
+    return re.sub("[-:]", "", found[0]) if found else identity[:16]
 
 
 def _flows(meta: RtvMeta, flows: Sequence[BulkFlow]) -> list[Dataset]:

@@ -77,12 +77,14 @@ class RtvMeta:
 class Grain:
     """One metadata Grain; ``dynamic`` and ``static`` are None where it has no such part.
 
-    ``dynamic`` is the one item of (0006,0001), ``static`` holds all groups from 0008.
+    ``dynamic`` is the one item of (0006,0001), ``static`` holds all groups from 0008; ``dynamic_octets`` is (0006,0001)
+    as it came.
     """
 
     meta: RtvMeta
     dynamic: Dataset | None = None
     static: Dataset | None = None
+    dynamic_octets: bytes = b""
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -305,9 +307,10 @@ def decode_grain(octets: bytes) -> Grain:
     first = meta.get(0x00020000, b"")
     if len(first) != 4 or _UL.unpack(first)[0] != end_of_meta - 12:
         raise _broken("the length of group 0002 is not true", 132)
-    dynamic = _current(bytes(body[current.offset : current.end])) if current is not None else None
+    dynamic_octets = bytes(body[current.offset : current.end]) if current is not None else b""
+    dynamic = _current(dynamic_octets) if current is not None else None
     static = _dataset(bytes(body[static_at:])) if static_at < len(body) else None
-    return Grain(_meta(meta), dynamic, static)
+    return Grain(_meta(meta), dynamic, static, dynamic_octets)
 
 
 def _meta(found: dict[int, bytes]) -> RtvMeta:

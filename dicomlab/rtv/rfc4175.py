@@ -16,7 +16,9 @@ from dicomlab.rtv.rtp import HEADER_OCTETS, MAX_PACKET_OCTETS
 from dicomlab.rtv.video import VideoFormat
 
 MAX_ROWS = 3
-"""Row headers in one packet."""
+"""Row headers in one packet that we send, as ST 2110-20 has it."""
+MAX_ROWS_TAKEN = 8
+"""Row headers in one packet that we take: RFC 4175 has no limit, and GStreamer sends four."""
 BLOCK_OCTETS = 180
 _SEQUENCE_OCTETS, _ROW_OCTETS = 2, 6
 _ROW = Struct(">HHH")
@@ -67,7 +69,7 @@ def decode_segments(payload: bytes | bytearray | memoryview) -> tuple[int, list[
     Raises
     ------
     RemoteProtocolError
-        Cut, more than three row headers, or more octets announced than there are.
+        Cut, more than eight row headers, or more octets announced than there are.
 
     Source
     ------
@@ -77,8 +79,8 @@ def decode_segments(payload: bytes | bytearray | memoryview) -> tuple[int, list[
     segments: list[Segment] = []
     at, more = _SEQUENCE_OCTETS, True
     while more:
-        if len(segments) == MAX_ROWS:
-            raise RemoteProtocolError(f"more than {MAX_ROWS} row headers", section=_SECTION, offset=at)
+        if len(segments) == MAX_ROWS_TAKEN:
+            raise RemoteProtocolError(f"more than {MAX_ROWS_TAKEN} row headers", section=_SECTION, offset=at)
         if at + _ROW_OCTETS > size:
             raise RemoteProtocolError("a row header is cut", section=_SECTION, offset=at)
         length, row, offset = _ROW.unpack_from(payload, at)

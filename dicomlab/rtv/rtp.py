@@ -117,6 +117,18 @@ def decode_rtp(octets: Octets) -> RtpPacket:
     return RtpPacket(second & 0x7F, sequence, timestamp, ssrc, view, bool(second & 0x80), csrcs, extension)
 
 
+def dissect(octets: bytes) -> str:
+    """Say in one line what an RTP packet is.
+
+    Source
+    ------
+    RFC 3550 §5.1.
+    """
+    packet = decode_rtp(octets)
+    marker = ", marker" if packet.marker else ""
+    return f"RTP {packet.payload_type}: sequence {packet.sequence}, timestamp {packet.timestamp}{marker}"
+
+
 @dataclass(slots=True)
 class SequenceTracker:
     """Unwraps sequence numbers and counts, exactly: what came, came twice, came late, and what is missing.

@@ -133,6 +133,7 @@ OBJECTS = {
     "dicomlab.Node": "dicomlab.Node('PACS@192.0.2.1:104', me='LAB1:11112')",
     "dicomlab.WebEndpoint": "dicomlab.WebEndpoint('https://pacs.invalid/dicom-web')",
     "dicomlab.MediaSet": "dicomlab.MediaSet('/nowhere/at/all')",
+    "dicomlab.LiveStream": "dicomlab.LiveStream('/nowhere/at/all.sdp')",
 }
 
 

@@ -45,6 +45,8 @@ def test_the_demo_does_the_main_job_and_tells_it() -> None:
         f"C-MOVE   {count} of {count} with identical octets",
         "equal data sets in Explicit VR LE",
         "read back: equal",
+        "each with the metadata of its own timestamp",
+        "the recording",
     ):
         assert sign in told.stdout
     assert not re.search(r"Traceback|Warning", told.stdout)

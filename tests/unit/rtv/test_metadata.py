@@ -173,11 +173,9 @@ def test_what_can_not_be_sent() -> None:
             encode_meta(RtvMeta(uid, "1.2", SOURCE, FLOW, "1.2"))
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.filterwarnings("ignore")  # pydicom warns of values that can't be
-def test_mutated_grains_give_a_grain_or_an_error_of_ours(seed: int) -> None:
+def mutated(seed: int, count: int) -> None:
     random_ = random.Random(seed)
-    for _ in range(250):
+    for _ in range(count):
         octets = bytearray(WHOLE)
         for _ in range(random_.randrange(1, 6)):
             at = random_.randrange(128, len(octets))
@@ -186,3 +184,16 @@ def test_mutated_grains_give_a_grain_or_an_error_of_ours(seed: int) -> None:
             decode_grain(bytes(octets[: random_.choice([len(octets), random_.randrange(len(octets))])]))
         except RemoteProtocolError:
             continue
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of values that can't be
+def test_mutated_grains_give_a_grain_or_an_error_of_ours(seed: int) -> None:
+    mutated(seed, 250)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_grains_in_great_number(seed: int) -> None:
+    mutated(100 + seed, 10_000)

@@ -25,7 +25,7 @@ def test_a_head_of_two_rows() -> None:
 
 @pytest.mark.parametrize(
     "octets",
-    [b"", HEAD[:7], HEAD[:8], HEAD + bytes(1399), b"\0\0" + bytes.fromhex("000000008000") * 4],
+    [b"", HEAD[:7], HEAD[:8], HEAD + bytes(1399), b"\0\0" + bytes.fromhex("000000008000") * 9],
 )
 def test_heads_that_are_cut_or_too_many(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError):

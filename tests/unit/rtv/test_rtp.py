@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
-from dicomlab.rtv.rtp import Jitter, RtpPacket, SequenceTracker, decode_rtp, encode_rtp
+from dicomlab.rtv.rtp import Jitter, RtpPacket, SequenceTracker, decode_rtp, dissect, encode_rtp
 from tests.unit.rtv.vectors import vector
 
 # V=2 X=1 CC=0 | M=1 PT=104 | 65535 | timestamp 832211767 = 319A8B37H | SSRC 12345678H | extension | payload
@@ -167,3 +167,7 @@ def test_jitter_of_a_steady_stream_is_nothing_and_of_an_unsteady_one_something()
         unsteady.observe(n * 1500, n * 16_666_667 + (n % 2) * 1_000_000)
     assert steady.ticks < 1
     assert unsteady.ticks == pytest.approx(90, rel=0.05)  # 1 ms is 90 ticks
+
+
+def test_a_packet_in_one_line() -> None:
+    assert dissect(HEAD + vector("extension-a") + b"x") == "RTP 104: sequence 65535, timestamp 832211767, marker"

@@ -1,0 +1,326 @@
+"""Record a live stream: packed octets go to one spool file first, conversion to DICOM comes after.
+
+The spool takes what arrives, in order, from a bounded queue; a frame that finds the queue full is dropped, counted and
+named. Conversion works from the spool, one frame at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Full, Queue
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomlab.errors import DicomlabError, UsageError
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
+from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head
+from dicomlab.part10.files import medium_errors
+from dicomlab.rtv.audio import AudioFormat
+from dicomlab.rtv.frames import AudioBlock, Frame, FrameMetadata
+from dicomlab.rtv.storage import Part, Sound, Stored, store_audio, store_video
+from dicomlab.rtv.video import VideoFormat
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dicomlab.rtv.live_stream import LiveStream
+
+Form = Literal["h264", "hevc", "uncompressed", "lossless"]
+FORMS = ("h264", "hevc", "uncompressed", "lossless")
+QUEUE_FRAMES = 8
+MAX_INSTANCE_OCTETS = (1 << 32) - (1 << 20)
+"""Of Pixel Data: rolled over before 4 GiB."""
+
+
+def record(
+    live: LiveStream,
+    to: str | Path,
+    *,
+    seconds: float = 10.0,
+    form: Form = "h264",
+    spool: str | Path | None = None,
+    max_instance_octets: int = MAX_INSTANCE_OCTETS,
+    progress: bool | OnProgress = True,
+    background: bool = False,
+) -> Report | Operation[Report]:
+    """Record what arrives, and write it as DICOM.
+
+    Parameters
+    ----------
+    to : path
+        A folder (made if absent); ``report.media`` opens it.
+    seconds : float
+        How long; it ends earlier with the stream, or by an interrupt. What was recorded is written in any case.
+    form : str
+        ``"h264"`` or ``"hevc"``: Video Endoscopic or Video Photographic Image Storage, 4:2:0 of 8 bit, lossy.
+        ``"uncompressed"`` or ``"lossless"`` (JPEG-LS): Multi-frame True Color Secondary Capture, RGB of 8 bit.
+    spool : path, optional
+        The folder of the spool file; default `to`. It must keep up with the stream: a memory file system does.
+    max_instance_octets : int
+        A further instance begins before its Pixel Data would grow beyond.
+
+    Returns
+    -------
+    Report
+        One row for each instance: ``warning`` where frames are missing or bits were lost, with how many and which.
+        Per-frame metadata is in the instance, where its IOD has functional groups, and in a Parquet table beside it.
+
+    Raises
+    ------
+    UsageError
+        Another form.
+    Unreachable
+        Nothing came.
+    Interrupted, Refused
+        The medium is full or can't be written; ``error.partial`` is the report of what is there.
+
+    Source
+    ------
+    PS3.17 §PPPP.8.1; PS3.3 §A.32.5, §A.32.7, §A.8.5, §A.34.10.
+    """
+    if form not in FORMS:
+        raise UsageError(f"form is one of {', '.join(FORMS)}")
+    if seconds <= 0:
+        raise UsageError("record at least some time")
+
+    def run(control: Control) -> Report:
+        return _record(live, Path(to), Path(spool or to), seconds, form, max_instance_octets, control)
+
+    work = Work("record", "frames", run, progress=progress)
+    return work.carry_out(background=background)
+
+
+def _record(  # noqa: PLR0917
+    live: LiveStream, folder: Path, spool: Path, seconds: float, form: Form, most: int, control: Control
+) -> Report:
+    with medium_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        spool.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    with _spooled(spool) as tape:
+        note = _fill(live, tape, seconds, control)
+        try:
+            for part in tape.parts():
+                if isinstance(part.static, str):
+                    outcomes.append(Outcome(part.uid or "unknown", "failed", f"not stored: {part.static}"))
+                    continue
+                outcomes += store_video(part, folder, form, most)
+                control.advance(0)
+            for sound in tape.sounds():
+                outcomes += store_audio(sound, folder)
+        except DicomlabError as error:
+            error.partial = _report(live, outcomes, folder, False, str(error))
+            raise
+    return _report(live, outcomes, folder, not note, note)
+
+
+def _report(live: LiveStream, outcomes: list[Outcome], folder: Path, complete: bool, note: str) -> Report:
+    ledger = folder / LEDGER_NAME
+    with medium_errors(folder):
+        fresh = not ledger.exists()
+        with ledger.open("a", encoding="utf-8") as file:
+            if fresh:
+                file.write(ledger_head(str(live)) + "\n")
+            file.writelines(one.to_line() + "\n" for one in outcomes)
+    whole = complete and not any(one.result == "failed" for one in outcomes)
+    return Report("record", tuple(outcomes), whole, note, folder)
+
+
+def _fill(live: LiveStream, tape: Tape, seconds: float, control: Control) -> str:
+    """Spool until the time is over; gives why not all of it is there."""
+    live.start()
+    station = live._opened()
+    taking = threading.Thread(target=tape.run, name="dicomlab spool", daemon=True)
+    taking.start()
+    live._taps.append(tape.take)
+    try:
+        ends = time.monotonic() + seconds
+        before = 0
+        while time.monotonic() < ends and not control.cancelled and tape.error is None:
+            control.advance(len(tape.entries) - before)
+            before = len(tape.entries)
+            if station.state == "ended":
+                break
+            control.wait(min(0.1, max(0.0, ends - time.monotonic())))
+    finally:
+        live._taps.remove(tape.take)
+        tape.end()
+        taking.join()
+    control.advance(len(tape.entries) - before)
+    if tape.error is not None:
+        raise tape.error
+    if not tape.entries and not tape.blocks:
+        from dicomlab.errors import Unreachable
+
+        raise Unreachable(live._why_nothing(station, seconds), endpoint=str(live))
+    notes = ["cancelled"] if control.cancelled else []
+    if tape.dropped:
+        listed = ", ".join(map(str, tape.dropped[:10])) + (", ..." if len(tape.dropped) > 10 else "")
+        notes.append(
+            f"{len(tape.dropped)} frames dropped, since the spool did not keep up: RTP timestamps {listed}; give"
+            " spool= a faster file system"
+        )
+    return "; ".join(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One frame on the tape."""
+
+    stream: int
+    at: int
+    facts: Stored
+    uid: str
+
+
+@dataclass
+class Tape:
+    """The spool: frames one after the other in one file, sound in another, and what there is to know of each."""
+
+    pictures: IO[bytes]
+    sound: IO[bytes]
+    folder: Path
+    entries: list[Entry] = field(default_factory=list)
+    blocks: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """Of sound: stream, RTP timestamp, octets, samples missing before."""
+    dropped: list[int] = field(default_factory=list)
+    error: DicomlabError | None = None
+
+    def __post_init__(self) -> None:
+        """Make the queue."""
+        self._queue: Queue[Frame | AudioBlock | None] = Queue(QUEUE_FRAMES + 512)
+        self._frames_waiting = threading.Semaphore(QUEUE_FRAMES)
+        self._videos: list[tuple[Any, VideoFormat]] = []
+        self._audios: list[AudioFormat] = []
+        self._statics: dict[str, Dataset] = {}
+        self._sound_metadata: FrameMetadata | None = None
+        self._at = 0
+        self._sound_origin_ns: int | None = None
+
+    def take(self, what: Frame | AudioBlock) -> None:
+        """Take something, from the receiving thread: waits for nobody."""
+        frame = isinstance(what, Frame)
+        if frame and not self._frames_waiting.acquire(blocking=False):
+            self.dropped.append(what.timestamp)
+            return
+        try:
+            self._queue.put_nowait(what)
+        except Full:
+            self.dropped.append(what.timestamp)
+            if frame:
+                self._frames_waiting.release()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._queue.put(None)
+
+    def run(self) -> None:
+        """Write what was taken, until the end; on an error, throw the rest away."""
+        while (what := self._queue.get()) is not None:
+            try:
+                if self.error is None:
+                    with medium_errors(self.folder):
+                        self._write(what)
+            except DicomlabError as error:
+                self.error = error
+            if isinstance(what, Frame):
+                del what
+                self._frames_waiting.release()
+
+    def _write(self, what: Frame | AudioBlock) -> None:
+        if what.metadata is not None and what.metadata.static is not None:
+            self._statics[what.metadata.meta.sop_instance_uid] = what.metadata.static
+        if isinstance(what, AudioBlock):
+            if what.audio not in self._audios:
+                self._audios.append(what.audio)
+            if what.metadata is not None and what.metadata.static is not None:
+                self._sound_metadata = what.metadata
+            self.sound.write(what.octets)
+            entry = (self._audios.index(what.audio), what.timestamp, len(what.octets), what.gap_samples)
+            self.blocks.append(entry)
+            return
+        key = what.flow or what.video
+        found = [at for at, (known, _) in enumerate(self._videos) if known == key]
+        if not found:
+            self._videos.append((key, what.video))
+        stream = found[0] if found else len(self._videos) - 1
+        self.pictures.write(what.packed.data)
+        self.entries.append(Entry(stream, self._at, Stored.of(what), _uid_of(what)))
+        self._at += what.packed.size
+
+    # --- read again ----------------------------------------------------------------------------------------------
+
+    def parts(self) -> Iterator[Part]:
+        """Give the frames of each stream, split where the SOP Instance changes.
+
+        A frame whose own is not known goes with its neighbours where both are of one.
+        """
+        self.pictures.flush()
+        for stream, (_, video) in enumerate(self._videos):
+            own = [one for one in self.entries if one.stream == stream]
+            for uid, entries in _by_uid(own):
+                static: Dataset | str | None = self._statics.get(uid) if uid else None
+                if static is None and (uid or self._statics):
+                    static = f"{len(entries)} frames whose identity never came"
+                facts = [one.facts for one in entries]
+                yield Part(uid, static, video, facts, [one.at for one in entries], self._read)
+
+    def _read(self, at: int, size: int) -> NDArray[np.uint8]:
+        self.pictures.seek(at)
+        return np.frombuffer(self.pictures.read(size), np.uint8)
+
+    def sounds(self) -> Iterator[Sound]:
+        """The sound of each stream."""
+        self.sound.flush()
+        self.sound.seek(0)
+        octets = self.sound.read()
+        for stream, audio in enumerate(self._audios):
+            pieces: list[bytes] = []
+            at = gaps = 0
+            first: int | None = None
+            for which, timestamp, size, gap in self.blocks:
+                if which == stream:
+                    first = timestamp if first is None else first
+                    fill = min(gap, audio.rate_hz * 60) if pieces else 0
+                    gaps += fill
+                    pieces += [bytes(fill * audio.sample_octets), octets[at : at + size]]
+                at += size
+            yield Sound(self._sound_metadata, audio, b"".join(pieces), gaps, first or 0)
+
+
+def _uid_of(frame: Frame) -> str:
+    return frame.metadata.meta.sop_instance_uid if frame.metadata is not None else ""
+
+
+def _by_uid(entries: list[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+    uids = [one.uid for one in entries]
+    for at, uid in enumerate(uids):
+        if not uid:
+            before = uids[at - 1] if at else ""
+            after = next((later for later in uids[at + 1 :] if later), "")
+            uids[at] = before if before == after or not after else after if not before else ""
+    run: list[Entry] = []
+    for at, one in enumerate(entries):
+        if run and uids[at] != uids[at - 1]:
+            yield uids[at - 1], run
+            run = []
+        run.append(one)
+    if run:
+        yield uids[-1], run
+
+
+@contextmanager
+def _spooled(folder: Path) -> Iterator[Tape]:
+    """A tape in files without a name: nothing of it is left, however it ends."""
+    with ExitStack() as stack:
+        with medium_errors(folder):
+            pictures, sound = (stack.enter_context(TemporaryFile(dir=folder)) for _ in range(2))
+        yield Tape(pictures, sound, folder)
