@@ -182,7 +182,7 @@ def slices(walked: Sequence[Walked], metas: Sequence[FileMeta], numbers: Sequenc
     PS3.3 §C.7.6.2, §C.7.6.3.
     """
     grammars = [grammar_of(meta.transfer_syntax_uid) for meta in metas]
-    texts, _ = _CELLS.texts(list(zip(grammars, walked, strict=True)))
+    texts, *_ = _CELLS.texts(list(zip(grammars, walked, strict=True)))
     decoded = []
     for one, column_texts in zip(HEADER, texts, strict=True):
         known = {text: read(one, raws_of(one, text))[0] for text in set(column_texts)}
