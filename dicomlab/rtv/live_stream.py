@@ -168,8 +168,8 @@ class LiveStream(SearchPath, Summarised):
         self._rows.append(frame_row(frame))
         if frame.latency_ms is not None:
             self._latencies.append(frame.latency_ms)
-        for tap in self._taps:
-            tap(frame)
+        for call in self._taps:
+            call(frame)
         with self._arrived:
             self._latest = frame
             if self._iterating:
@@ -180,8 +180,8 @@ class LiveStream(SearchPath, Summarised):
             self._arrived.notify_all()
 
     def _take_audio(self, block: AudioBlock) -> None:
-        for tap in self._taps:
-            tap(block)
+        for call in self._taps:
+            call(block)
         with self._arrived:
             self._audio.append(block)
             self._arrived.notify_all()
