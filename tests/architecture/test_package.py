@@ -102,10 +102,9 @@ def test_architecture_names_every_room() -> None:
     assert named <= {p.stem for p in ROOT.rglob("*.py") if ".venv" not in p.parts}
 
 
-def test_decisions_are_numbered_once() -> None:
+def test_decisions_are_numbered_without_gaps() -> None:
     numbers = [p.name[:4] for p in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
-    assert len(set(numbers)) == len(numbers) > 0
-    assert all(number.isdigit() for number in numbers)
+    assert numbers == [f"{n:04}" for n in range(1, len(numbers) + 1)]
 
 
 @pytest.fixture
