@@ -59,6 +59,8 @@ class Peer:
         What extended negotiation of Query/Retrieve asks for.
     senders : tuple of str
         Addresses and networks that may send us what we move, beside the peer's own.
+    fictional : bool
+        Whether its patients are known to be synthetic, so that a trace may show them.
     """
 
     address: AEAddress
@@ -71,6 +73,7 @@ class Peer:
     identity: Identity | None = field(default=None, repr=False)
     options: frozenset[str] = frozenset()
     senders: tuple[str, ...] = ()
+    fictional: bool = False
 
     def note(self, text: str) -> None:
         """Say in the trace, if one is on, what is planned or has come about beside an association."""
@@ -168,7 +171,8 @@ class Peer:
         scp = dict.fromkeys(one.abstract_syntax for one in proposals if one.scp)
         user = own_information(self.max_pdu, tuple(scp), self._extended(proposals), self.identity)
         request = pdu.AssociateRequest(self.address.ae_title, self.me.ae_title, contexts, user)
-        channel = open_channel("DIMSE", self.me.ae_title, self.address.ae_title, dissect, AssociationReader)
+        names = self.me.ae_title, self.address.ae_title
+        channel = open_channel("DIMSE", *names, dissect, AssociationReader, fictional=self.fictional)
         association = Association(
             self.secure(self.connect()),
             channel,
@@ -313,6 +317,6 @@ def peer_of(
     where = address if isinstance(address, AEAddress) else AEAddress.parse(address)
     us = me if isinstance(me, OwnAE) else OwnAE.parse(me)
     return Peer(
-        where, us, max_pdu=max_pdu, security=security, identity=identity, options=frozenset(options), senders=networks,
-        **timeouts,
+        where, us, timeout_s, connect_timeout_s, max_pdu, acse_timeout_s,
+        security=security, identity=identity, options=frozenset(options), senders=networks,
     )  # fmt: skip

@@ -125,7 +125,15 @@ class Node(SearchPath, StorePath, Summarised):
             options=extended,
             senders=senders,
         )
-        self.fictional = False
+
+    @property
+    def fictional(self) -> bool:
+        """Whether its patients are known to be synthetic, so that reprs and traces may show them."""
+        return self._peer.fictional
+
+    @fictional.setter
+    def fictional(self, value: bool) -> None:
+        self._peer = replace(self._peer, fictional=value)
 
     @property
     def address(self) -> AEAddress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -98,10 +99,19 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
             raise UsageError("timeout_s, connect_timeout_s and page must be above 0")
         base = _base_url(url)
         timeouts = timeout_s, connect_timeout_s
-        self._site = Site(base, authentication(auth), *timeouts, verify_tls, certificate, adapter=adapter)
+        credentials = authentication(auth)
+        self._site = Site(base, credentials, *timeouts, verify_tls, certificate, adapter, fictional)
         self._server = server_named(server) if isinstance(server, str) else server or server_at(base)
         self._page, self._fuzzy = page, fuzzy
-        self.fictional = fictional
+
+    @property
+    def fictional(self) -> bool:
+        """Whether its patients are known to be synthetic, so that reprs and traces may show them."""
+        return self._site.fictional
+
+    @fictional.setter
+    def fictional(self, value: bool) -> None:
+        self._site = replace(self._site, fictional=value)
 
     @property
     def url(self) -> str:

@@ -78,6 +78,8 @@ class Site:
     """Our own certificate, for servers that want one: a file with both, or certificate and key."""
     adapter: BaseAdapter | None = None
     """What carries requests instead of a connection: a server inside this process."""
+    fictional: bool = False
+    """Whether its patients are known to be synthetic, so that a trace may show them."""
 
     def __repr__(self) -> str:
         return f"Site({self.url!r})"
@@ -218,7 +220,9 @@ class Conversation:
     def __init__(self, site: Site, control: Control | None = None) -> None:
         self.site = site
         self.control = control or Control()
-        self.channel: Channel = open_channel("HTTP", "dicomlab", site.url, dissect, HttpReader)
+        self.channel: Channel = open_channel(
+            "HTTP", "dicomlab", site.url, dissect, HttpReader, fictional=site.fictional
+        )
         self._sockets: list[socket.socket] = []
         self._adapter = _Adapter(self)
         self._session = self._new_session()

@@ -145,3 +145,15 @@ def test_a_real_query_opens_to_its_fields() -> None:
     assert "(0000,0100) CommandField" in html
     assert len(html.encode()) <= MAX_OCTETS
     assert wire.explain().sentences[-1] == "The other side agrees; the connection may close."
+
+
+@pytest.mark.parametrize("fictional", [False, True])
+def test_an_archive_of_made_up_patients_shows_them_on_the_wire(fictional: bool) -> None:
+    with dicomlab.Archive(web_port=None) as archive:
+        archive.node.fictional = archive.web.fictional = fictional
+        with dicomlab.trace() as wire:
+            archive.node.find("study", PatientID="SYN7")
+            archive.web.find("study", PatientID="SYN7")
+    shown = " ".join(repr(message) for message in wire.read())
+    assert ("SYN7" in shown) is fictional
+    assert shown.count("PatientID") > 1
