@@ -70,6 +70,8 @@ def test_ethernet_big_endian_and_what_is_no_ip() -> None:
         (b"\xd4\xc3\xb2\xa1" + bytes(40), "no pcapng"),
         (bytes.fromhex("0a0d0d0a1c0000000000000001000000ffffffffffffffff1c000000"), "no pcapng"),
         (bytes.fromhex("0a0d0d0affffff7f4d3c2b1a01000000ffffffffffffffff1c000000"), "can't be"),
+        (bytes.fromhex("0a0d0d0afcffff7f4d3c2b1a01000000ffffffffffffffff1c000000"), "can't be"),
+        (bytes.fromhex("0a0d0d0a200000004d3c2b1a01000000ffffffffffffffff1c000000"), "can't be"),
         (bytes.fromhex("0a0d0d0a0b0000004d3c2b1a01000000ffffffffffffffff1c000000"), "can't be"),
     ],
 )
