@@ -244,7 +244,7 @@ class Trace(Summarised):
         rows = tuple(
             (
                 str(m.number),
-                f"{m.at_ms:.1f}",
+                f"{m.at_ms:8.1f}",
                 f"{m.event.parties[0]} → {m.event.parties[1]}" if m.event.direction != "note" else "plan",
                 m.reading.text,
                 str(m.event.size) if m.event.direction != "note" else "",
