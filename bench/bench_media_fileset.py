@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from bench_node import write_series
 from measure import Row, Size, main, side_by_side
+from node_peers import write_series
 from pydicom import dcmread
 from pydicom.fileset import FileSet
 

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import requests
-from bench_node import write_series
 from measure import Row, Size, main, side_by_side
+from node_peers import write_series
 
 from dicomlab import Archive
 from tests.peers.orthanc import Orthanc
