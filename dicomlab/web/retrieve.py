@@ -320,8 +320,8 @@ def events(answer: Answer, *, any_type: bool = False) -> Iterator[Event]:
         yield End()
         return
     reader = PartReader(kind.boundary)
-    for chunk in answer.chunks():
-        yield from reader.feed(chunk)
+    for count in answer.chunks_into(reader.room):
+        yield from reader.filled(count)
     try:
         reader.close()
     except RemoteProtocolError as error:
