@@ -240,6 +240,31 @@ class Parcel:
         """The whole Part 10 file as memory while a block runs, without padding; a large file is mapped."""
         return _Opened(self, 0)
 
+    def pieces(self, octets: int) -> Iterator[bytes]:
+        """The first `octets` of the Part 10 file as they are read: no more than a piece of it is in memory.
+
+        Raises
+        ------
+        ServiceError
+            C000H: there are fewer, or it has become shorter since it was looked at.
+        OSError
+            It can't be read.
+        """
+        left = octets
+        if self.path is None or self.opener is not None:
+            with self.open() as whole:
+                for at in range(0, min(left, len(whole)), CHUNK_OCTETS):
+                    yield bytes(whole[at : min(at + CHUNK_OCTETS, octets)])
+                left -= len(whole)
+        else:
+            with self.path.open("rb", buffering=0) as file:
+                fit = os.fstat(file.fileno()).st_size >= self.looked_at
+                while fit and left and (piece := file.read(min(left, CHUNK_OCTETS))):
+                    left -= len(piece)
+                    yield piece
+        if left > 0:
+            raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
+
     def dataset(self) -> AbstractContextManager[memoryview]:
         """The octets after the File Meta Information, as memory while a block runs."""
         return _Opened(self, self.meta.length)
