@@ -20,6 +20,7 @@ from dicomlab.rtv.reception import (
     MetadataReception,
     Reception,
     VideoReception,
+    identifier_of,
     paired,
     ssrc_of,
 )
@@ -30,10 +31,10 @@ from dicomlab.rtv.video import video_format
 
 ENDED_AFTER_NS = 5_000_000_000
 NO_STATIC_AFTER_NS = 3_000_000_000
-_GATHER_S = 0.0005
+_GATHER_S = 0.001
 """How long datagrams gather before they are taken together."""
 _WAKE_S = 0.005
-_TURNS = 128
+_TURNS = 32
 """Batches taken from one port before the others are looked at."""
 
 
@@ -66,6 +67,7 @@ class Station:
         self.started_ns = tai_now_ns()
         self.error: DicomlabError | None = None
         self._kept: list[dict[str, Any]] | None = None
+        self._joined: list[object] = []
         self._sockets: dict[ReceivingSocket, Reception | ControlReception] = {}
         self._stop = threading.Event()
         self._handlers = on_frame, on_audio
@@ -139,7 +141,7 @@ class Station:
         feed, receive, tap = reception.feed, one.receive, self.channel.tap
         traced = self.channel.trace is not None
         for _ in range(_TURNS):
-            batch = receive()
+            batch = receive(1) if traced else receive()
             if batch is None:
                 return
             now_ns = tai_now_ns()
@@ -153,14 +155,15 @@ class Station:
     def _tend(self) -> None:
         """What time alone brings: frames given up on, Grains that came after their frame."""
         now_ns = tai_now_ns()
-        joined = False
         for one in self.receptions:
             if isinstance(one, VideoReception):
                 one.assembler.expire(now_ns)
                 one.pair(now_ns)
-                joined = joined or (one.flow_id is not None and len(self.receptions) > 2)
-        if joined:
-            paired(self.receptions)
+        if len(self.receptions) > 2:
+            known = [identifier_of(one) for one in self.receptions]
+            if known != self._joined:
+                self._joined = known
+                paired(self.receptions)
 
     def _finish(self) -> None:
         late_ns = tai_now_ns() + ENDED_AFTER_NS
