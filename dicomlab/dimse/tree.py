@@ -10,7 +10,7 @@ PS3.5 §7.1, §7.5; PS3.18 §F.2 (DICOM JSON Model).
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -169,8 +169,8 @@ def tree_of_values(what: Dataset | Mapping[str, Any], depth: int = 0) -> Tree:
         if value is None or (not isinstance(value, int | float) and not _sized(value)):
             tree[tag] = (vr, [])
             continue
-        several = not isinstance(value, str | bytes | bytearray | Mapping) and isinstance(value, Iterable)
-        values = list(value) if several and not _is_dataset(value) else [value]
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+        values = list(value) if several else [value]
         if vr == "SQ":
             tree[tag] = (vr, [tree_of_values(item, depth + 1) for item in values])
         elif isinstance(values[0], bytes | bytearray):
