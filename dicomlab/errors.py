@@ -116,6 +116,9 @@ class ServiceError(DicomlabError):
     are the attributes that it is about, as tags, where it named some.
     """
 
+    error_id: int | None = None
+    """The Error ID (0000,0903) beside a DIMSE status, where there is one."""
+
     def __init__(self, message: str, *, status: int, elements: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.status = status

@@ -12,7 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dicomlab.archive.department import Department
+from dicomlab.archive.performed import PerformedSteps
 from dicomlab.archive.store import Store, StoreSink
+from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
 from dicomlab.dimse.listener import MAX_ASSOCIATIONS, OnIdentity, Terms
@@ -129,7 +132,7 @@ class Archive(Summarised):
         self._web_port = web_port
         self._known = dict(known or {})
         self._security, self._tls = security_of(tls), tls
-        self._free_octets = free_octets
+        self._free_octets, self._services = free_octets, tuple(services)
         self.faults = Faults()
         """What it does wrong on purpose, on both doors."""
         self._door: dict[str, Any] = {
@@ -143,7 +146,6 @@ class Archive(Summarised):
             ),
             "security": self._security,
             "handlers": check_handlers(handlers),
-            "services": tuple(services),
             "max_instance_octets": max_instance_octets,
             "faults": self.faults,
             "trace": trace,
@@ -231,6 +233,16 @@ class Archive(Summarised):
         if server is None:
             raise UsageError("a browser needs a port: Archive(web_port=0)")
         return server.mount_viewer(folder)
+
+    @property
+    def worklist(self) -> Worklist:
+        """What is to be done, for modalities to ask for (Modality Worklist): ``archive.worklist.fill(df)``."""
+        return self._opened().department.worklist
+
+    @property
+    def performed_steps(self) -> PerformedSteps:
+        """What modalities have said they do (Modality Performed Procedure Step)."""
+        return self._opened().department.performed_steps
 
     @property
     def media(self) -> MediaSet:
@@ -349,6 +361,8 @@ class _Open:
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
             known = dict(archive._known)
             free, instances = archive._free_octets, self.store.instances
+            self.department = Department(folder, archive.faults)
+            stack.callback(self.department.close)
             listener = services.serve(
                 self.store,
                 ae_title=at.ae_title,
@@ -356,6 +370,7 @@ class _Open:
                 port=at.port,
                 destination=known.get,
                 free_octets=lambda: shutil.disk_usage(instances).free - free,
+                services=(*self.department.services, *archive._services),
                 **archive._door,
             )
             stack.callback(listener.close)

@@ -81,11 +81,12 @@ def encode_query(level: Level, keys: Iterable[tuple[Column, str]], transfer_synt
         for tag in column.path[:-1]:
             items = place.setdefault(tag, ("SQ", [{}]))[1]
             place = items[0]
-        place[column.path[-1]] = (column.vr, _values_of(column.vr, text))
+        place[column.path[-1]] = (column.vr, values_of_text(column.vr, text))
     return encode_tree(tree, transfer_syntax)
 
 
-def _values_of(vr: str, text: str) -> list[Any]:
+def values_of_text(vr: str, text: str) -> list[Any]:
+    """The values of a key that stands as text between backslashes."""
     if not text:
         return []
     if vr in _ONE_VALUE:

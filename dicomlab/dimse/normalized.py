@@ -92,7 +92,9 @@ def operate(
             elements = command.tags("AttributeIdentifierList") or command.tags("OffendingElement")
             advice = tables.advice(command.status)
             told = f"{association.endpoint} answered {name} with {text}: {advice}"
-            raise ServiceError(told, status=command.status, elements=elements)
+            error = ServiceError(told, status=command.status, elements=elements)
+            error.error_id = command.number("ErrorID") or None
+            raise error
         return Answered(command, decode_tree(octets, message.context.transfer_syntax))
 
 

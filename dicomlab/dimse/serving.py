@@ -176,4 +176,6 @@ def refused(association: Association, message: Message, error: ServiceError) -> 
     """Answer a request with what went wrong, and the attributes that it is about."""
     listed = "AttributeIdentifierList" if message.command.name.startswith("N-") else "OffendingElement"
     fields: dict[str, Value] = {listed: error.elements[:MAX_LISTED]} if error.elements else {}
+    if error.error_id is not None:
+        fields["ErrorID"] = error.error_id
     decline(association, message, error.status or CANNOT_PROCESS, str(error), **fields)

@@ -9,6 +9,7 @@ PS3.5 §7.1, §7.5; PS3.18 §F.2 (DICOM JSON Model).
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
@@ -29,6 +30,7 @@ from dicomlab.dimse.identifier import (
 )
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import RemoteProtocolError, UsageError
+from dicomlab.model.columns import column, read
 from dicomlab.part10.meta import EXPLICIT_LE
 from dicomlab.part10.walk import elements
 
@@ -39,6 +41,9 @@ MAX_DEPTH = 24
 """Nested sequences of a data set beyond which it is called broken."""
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _NUMBERS = frozenset("US SS UL SL UV SV FL FD".split())
+_ONE_VALUE = frozenset("LT ST UR UT".split())
+_FORMS = {"DA": "%Y%m%d", "TM": "%H%M%S", "DT": "%Y%m%d%H%M%S"}
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def decode_tree(octets: Octets, transfer_syntax: str) -> Tree:
@@ -169,8 +174,7 @@ def tree_of_values(what: Dataset | Mapping[str, Any], depth: int = 0) -> Tree:
         if value is None or (not isinstance(value, int | float) and not _sized(value)):
             tree[tag] = (vr, [])
             continue
-        several = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
-        values = list(value) if several else [value]
+        values = _listed(vr, value)
         if vr == "SQ":
             tree[tag] = (vr, [tree_of_values(item, depth + 1) for item in values])
         elif isinstance(values[0], bytes | bytearray):
@@ -178,6 +182,12 @@ def tree_of_values(what: Dataset | Mapping[str, Any], depth: int = 0) -> Tree:
         else:
             tree[tag] = (vr, [one if vr in _NUMBERS else _text(vr, one) for one in values])
     return tree
+
+
+def _listed(vr: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return value.split("\\") if vr not in _ONE_VALUE else [value]
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray) else [value]
 
 
 def _entries(what: Any) -> Iterator[tuple[int, str, Any]]:
@@ -206,10 +216,14 @@ def _sized(value: Any) -> bool:
 
 
 def _text(vr: str, value: Any) -> str:
-    if isinstance(value, date | time) and vr in ("DA", "TM", "DT"):
-        form = {"DA": "%Y%m%d", "TM": "%H%M%S", "DT": "%Y%m%d%H%M%S"}[vr]
-        return value.strftime(form)
-    return f"{int(value):08X}" if vr == "AT" and isinstance(value, int) else str(value)
+    """A value as DICOM writes it; people write dates and times with hyphens and colons."""
+    if isinstance(value, date | time) and vr in _FORMS:
+        return value.strftime(_FORMS[vr])
+    if vr == "AT" and isinstance(value, int):
+        return f"{value:08X}"
+    if vr == "DA" and isinstance(value, str):
+        return value.replace("-", "") if _DAY.fullmatch(value) else value
+    return str(value).replace(":", "") if vr == "TM" else str(value)
 
 
 def dataset_of(tree: Tree) -> Dataset:
@@ -238,3 +252,31 @@ def value_of(tree: Tree, *path: int) -> str:
         tree = items[0]
     values = tree.get(path[-1], ("", []))[1]
     return str(values[0]).strip(" \0") if values and not isinstance(values[0], dict) else ""
+
+
+def unreadable(tree: Tree) -> str:
+    """Say which value of a tree can't be what its VR says, ``""`` where all can; no value of a patient is shown.
+
+    Source
+    ------
+    PS3.5 §6.2.
+    """
+    for tag, (vr, values) in tree.items():
+        if vr == "SQ":
+            if problem := next(filter(None, map(unreadable, values)), ""):
+                return problem
+            continue
+        try:
+            one = column(tag)
+        except UsageError:
+            continue  # binary, or nobody knows it
+        _, problems = read(one, values)
+        if problems:
+            raw = "its value" if one.identifying else repr(problems[0][0][:40])
+            return f"{one.name}: {raw} can't be read: {problems[0][1]}"
+        if vr == "UI" and not all(_UID.fullmatch(str(value).strip("\0 ")) for value in values if value != ""):
+            return f"{one.name}: no UID (digits and dots, at most 64)"
+    return ""
+
+
+_UID = re.compile(r"[0-9.]{1,64}")

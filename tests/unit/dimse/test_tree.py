@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date
 from typing import Any
 
@@ -25,7 +26,9 @@ TREE = {
 }
 LATIN_1 = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100\x10\x00\x10\x00PN\x06\x00M\xfcller"
 
-_text = st.text(st.characters(codec="utf-8", exclude_characters="\\=^\0\x1b", exclude_categories=("C", "Z")), max_size=12)
+_text = st.text(
+    st.characters(codec="utf-8", exclude_characters="\\=^\0\x1b", exclude_categories=("C", "Z")), max_size=12
+)
 _leaf: Any = st.one_of(
     st.tuples(st.just(0x00081030), st.tuples(st.just("LO"), st.lists(_text.filter(bool), max_size=1))),
     st.tuples(st.just(0x00100010), st.tuples(st.just("PN"), st.lists(_text.filter(bool), max_size=1))),
@@ -51,10 +54,8 @@ def test_the_json_model_there_and_back(tree: Any) -> None:
 
 @given(st.binary(max_size=200), st.sampled_from([EXPLICIT, IMPLICIT]))
 def test_octets_of_anybody_are_a_tree_or_an_error(octets: bytes, syntax: str) -> None:
-    try:
+    with contextlib.suppress(DicomlabError):
         decode_tree(octets, syntax)
-    except DicomlabError:
-        pass
 
 
 def test_a_whole_data_set() -> None:
