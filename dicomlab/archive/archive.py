@@ -15,6 +15,7 @@ from typing import Any, Self
 from dicomlab.archive.department import Department
 from dicomlab.archive.performed import PerformedSteps
 from dicomlab.archive.store import Store, StoreSink
+from dicomlab.archive.workitems import WorkItemStore
 from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
@@ -33,6 +34,7 @@ from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.trace import Trace
+from dicomlab.model.workitems import WorkItems
 from dicomlab.part10.files import CHUNK_OCTETS, Unfit, parcels
 from dicomlab.web import origin
 from dicomlab.web.endpoint import WebEndpoint
@@ -245,6 +247,11 @@ class Archive(Summarised):
         return self._opened().department.performed_steps
 
     @property
+    def workitems(self) -> WorkItems:
+        """The work items (Unified Procedure Steps) that it keeps, straight, without a network."""
+        return WorkItems(self._opened().workitems, "the archive")
+
+    @property
     def media(self) -> MediaSet:
         """The archive's own files as a folder, to be read only."""
         media = MediaSet(self._opened().store.instances)
@@ -358,6 +365,9 @@ class _Open:
             tell = _teller(weakref.ref(archive)) if archive._on_store is not None else None
             self.store = Store(folder, tell)
             stack.callback(self.store.close)
+            self.workitems = WorkItemStore(folder / "workitems.sqlite")
+            self.workitems.fictional = archive._fictional
+            stack.callback(self.workitems.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
             known = dict(archive._known)
             free, instances = archive._free_octets, self.store.instances
