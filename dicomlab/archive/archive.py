@@ -15,12 +15,12 @@ from typing import Any, Self
 from dicomlab.archive.department import Department
 from dicomlab.archive.performed import PerformedSteps
 from dicomlab.archive.store import Store, StoreSink
-from dicomlab.archive.workitems import WorkItemStore
 from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
 from dicomlab.dimse.listener import MAX_ASSOCIATIONS, OnIdentity, Terms
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.outward import Outward
 from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.services import MAX_INSTANCE_OCTETS
 from dicomlab.dimse.serving import Service
@@ -249,7 +249,7 @@ class Archive(Summarised):
     @property
     def workitems(self) -> WorkItems:
         """The work items (Unified Procedure Steps) that it keeps, straight, without a network."""
-        return WorkItems(self._opened().workitems, "the archive")
+        return WorkItems(self._opened().department.workitems, "the archive")
 
     @property
     def media(self) -> MediaSet:
@@ -365,13 +365,12 @@ class _Open:
             tell = _teller(weakref.ref(archive)) if archive._on_store is not None else None
             self.store = Store(folder, tell)
             stack.callback(self.store.close)
-            self.workitems = WorkItemStore(folder / "workitems.sqlite")
-            self.workitems.fictional = archive._fictional
-            stack.callback(self.workitems.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
-            known = dict(archive._known)
+            ours = _free_port()
+            known = {**archive._known, OUR_AE_TITLE: ("127.0.0.1", ours)}
             free, instances = archive._free_octets, self.store.instances
-            self.department = Department(folder, archive.faults)
+            outward = Outward(at.ae_title, known.get, archive._security)
+            self.department = Department(folder, outward, archive.faults, fictional=archive._fictional)
             stack.callback(self.department.close)
             listener = services.serve(
                 self.store,
@@ -390,8 +389,6 @@ class _Open:
             if archive._web_port is not None:
                 self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting)
                 stack.callback(self.server.close)
-            ours = _free_port()
-            known[OUR_AE_TITLE] = ("127.0.0.1", ours)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
             if self.server is not None:

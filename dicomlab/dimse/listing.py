@@ -159,6 +159,11 @@ class Listing:
             place = items[0] if items else {}
         return _joined(place.get(path[-1], ("", []))[1])
 
+    @property
+    def plain_keys(self) -> tuple[Key, ...]:
+        """The keys that stand in no sequence."""
+        return tuple(one for one in read_keys(self.keys) if len(one.column.path) == 1)
+
     def matches(self, item: Tree) -> bool:
         """Whether an item matches every key.
 
@@ -196,6 +201,33 @@ def read_listing(octets: Octets, transfer_syntax: str) -> Listing:
         raise ServiceError(f"the Identifier can't be read: {error}", status=DOES_NOT_MATCH) from error
     keys = {tag: entry for tag, entry in tree.items() if tag not in _NO_KEYS and tag & 0xFFFF}
     return Listing(keys, _check(keys))
+
+
+def read_keys(keys: Tree) -> tuple[Key, ...]:
+    """The keys of a tree as columns, those in sequences by their paths; what asks for any value is left out.
+
+    Raises
+    ------
+    ServiceError
+        A900H: a value that can't be matched.
+
+    Source
+    ------
+    PS3.4 §C.2.2.2.
+    """
+    _check(keys)
+    return tuple(_read(keys, ()))
+
+
+def _read(keys: Tree, way: tuple[int, ...]) -> Iterator[Key]:
+    for tag, (vr, values) in keys.items():
+        if vr == "SQ":
+            yield from _read(values[0], (*way, tag)) if values else ()
+        elif _column(tag) is not None:
+            one = column(".".join(f"{part:08X}" for part in (*way, tag)))
+            key = _key(one, _joined(values))
+            if key.matching != "universal":
+                yield key
 
 
 def _check(keys: Tree) -> bool:

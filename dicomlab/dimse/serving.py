@@ -178,4 +178,7 @@ def refused(association: Association, message: Message, error: ServiceError) -> 
     fields: dict[str, Value] = {listed: error.elements[:MAX_LISTED]} if error.elements else {}
     if error.error_id is not None:
         fields["ErrorID"] = error.error_id
-    decline(association, message, error.status or CANNOT_PROCESS, str(error), **fields)
+    status = error.status or CANNOT_PROCESS
+    said = tables.status_text(status, message.command.name[2:-3], sop_class_uid=message.context.abstract_syntax)
+    comment = str(error).removeprefix(said).removeprefix(": ")  # the status says that much by itself
+    decline(association, message, status, comment, **fields)

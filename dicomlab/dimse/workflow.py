@@ -1,8 +1,8 @@
-"""What is to be done, and what is being done, asked of a remote AE: worklist and performed steps.
+"""What is to be done, and what is being done, asked of a remote AE: worklist, performed steps, work items.
 
 Source
 ------
-PS3.4 Annex K (Modality Worklist), Annex F (Modality Performed Procedure Step).
+PS3.4 Annex K (Modality Worklist), Annex F (Modality Performed Procedure Step), Annex CC (UPS).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dicomlab.dimse.listing import flat, nested, row_of, tree_of_keys
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.performing import PerformedStep, look
 from dicomlab.dimse.tree import decode_tree
+from dicomlab.dimse.workitems import RemoteWorkItems
 from dicomlab.errors import DicomlabError, Refused, RemoteProtocolError
 from dicomlab.model import trace
 from dicomlab.model.cohort import Cohort
@@ -25,6 +26,7 @@ from dicomlab.model.matching import matches
 from dicomlab.model.path import Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.query import Query
+from dicomlab.model.workitems import WorkItems
 from dicomlab.model.worklist import StepQuery
 
 if TYPE_CHECKING:
@@ -197,6 +199,16 @@ class WorkflowPath:
         PS3.4 §F.8.2.
         """
         return look(self._peer, uid, attributes)
+
+    @property
+    def workitems(self) -> WorkItems:
+        """Its work items (Unified Procedure Steps): create, search, claim, update, complete, subscribe to.
+
+        Source
+        ------
+        PS3.4 Annex CC.
+        """
+        return WorkItems(RemoteWorkItems(self), str(self._peer.address), self._peer.me.ae_title)
 
 
 def _answers(finder: Finder, query: Query, asked: StepQuery) -> Iterator[Row]:
