@@ -112,12 +112,17 @@ class Cancelled(CommunicationError):
 class ServiceError(DicomlabError):
     """The peer carried the request out and reported a failure.
 
-    ``status`` is the peer's own number: a DIMSE status such as 0xA700, or an HTTP status such as 409.
+    ``status`` is the peer's own number: a DIMSE status such as 0xA700, or an HTTP status such as 409. ``elements``
+    are the attributes that it is about, as tags, where it named some.
     """
 
-    def __init__(self, message: str, *, status: int) -> None:
+    error_id: int | None = None
+    """The Error ID (0000,0903) beside a DIMSE status, where there is one."""
+
+    def __init__(self, message: str, *, status: int, elements: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.status = status
+        self.elements = elements
 
 
 def _rebuilt(kind: type[DicomlabError], arguments: tuple[Any, ...], kept: dict[str, Any]) -> DicomlabError:

@@ -12,11 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dicomlab.archive.department import Department
+from dicomlab.archive.performed import PerformedSteps
 from dicomlab.archive.store import Store, StoreSink
+from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
 from dicomlab.dimse.listener import MAX_ASSOCIATIONS, OnIdentity, Terms
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.outward import Outward
 from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.services import MAX_INSTANCE_OCTETS
 from dicomlab.dimse.serving import Service
@@ -30,6 +34,7 @@ from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.trace import Trace
+from dicomlab.model.workitems import WorkItems
 from dicomlab.part10.files import CHUNK_OCTETS, Unfit, parcels
 from dicomlab.web import origin
 from dicomlab.web.endpoint import WebEndpoint
@@ -130,7 +135,7 @@ class Archive(Summarised):
         self._web_port = web_port
         self._known = dict(known or {})
         self._security, self._tls = security_of(tls), tls
-        self._free_octets = free_octets
+        self._free_octets, self._services = free_octets, tuple(services)
         self.faults = Faults()
         """What it does wrong on purpose, on both doors."""
         self._door: dict[str, Any] = {
@@ -144,7 +149,6 @@ class Archive(Summarised):
             ),
             "security": self._security,
             "handlers": check_handlers(handlers),
-            "services": tuple(services),
             "max_instance_octets": max_instance_octets,
             "faults": self.faults,
             "trace": trace,
@@ -232,6 +236,21 @@ class Archive(Summarised):
         if server is None:
             raise UsageError("a browser needs a port: Archive(web_port=0)")
         return server.mount_viewer(folder)
+
+    @property
+    def worklist(self) -> Worklist:
+        """What is to be done, for modalities to ask for (Modality Worklist): ``archive.worklist.fill(df)``."""
+        return self._opened().department.worklist
+
+    @property
+    def performed_steps(self) -> PerformedSteps:
+        """What modalities have said they do (Modality Performed Procedure Step)."""
+        return self._opened().department.performed_steps
+
+    @property
+    def workitems(self) -> WorkItems:
+        """The work items (Unified Procedure Steps) that it keeps, straight, without a network."""
+        return WorkItems(self._opened().department.workitems, "the archive")
 
     @property
     def media(self) -> MediaSet:
@@ -348,8 +367,12 @@ class _Open:
             self.store = Store(folder, tell)
             stack.callback(self.store.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
-            known = dict(archive._known)
+            ours = _free_port()
+            known = {**archive._known, OUR_AE_TITLE: ("127.0.0.1", ours)}
             free, instances = archive._free_octets, self.store.instances
+            outward = Outward(at.ae_title, known.get, archive._security)
+            self.department = Department(folder, outward, archive.faults, fictional=archive._fictional)
+            stack.callback(self.department.close)
             listener = services.serve(
                 self.store,
                 ae_title=at.ae_title,
@@ -357,6 +380,7 @@ class _Open:
                 port=at.port,
                 destination=known.get,
                 free_octets=lambda: shutil.disk_usage(instances).free - free,
+                services=(*self.department.services, *archive._services),
                 **archive._door,
             )
             stack.callback(listener.close)
@@ -366,8 +390,6 @@ class _Open:
             if archive._web_port is not None:
                 self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting)
                 stack.callback(self.server.close)
-            ours = _free_port()
-            known[OUR_AE_TITLE] = ("127.0.0.1", ours)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
             if self.server is not None:

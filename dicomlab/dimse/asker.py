@@ -25,34 +25,19 @@ LIMIT_REACHED = 0xB001
 """Matching reached response limit (PS3.4 Table C.4-1)."""
 
 
-class Asker:
-    """Asks over one association.
+class Finder:
+    """Asks over one association, whatever the information model: Identifiers in, Identifiers out."""
 
-    Raises
-    ------
-    Refused
-        It has no context for C-FIND.
-    """
-
-    def __init__(self, association: Association, level: Level, control: Control, verdict: Verdict) -> None:
+    def __init__(self, association: Association, context: Context, control: Control, verdict: Verdict) -> None:
         self._association, self._control, self._verdict = association, control, verdict
-        patient = association.context_for(tables.MODELS["patient", "FIND"])
-        study = association.context_for(tables.MODELS["study", "FIND"])
-        self.by_patient = level == "patient" and patient is not None
-        """Whether patients are asked for by Patient Root."""
-        context = patient if self.by_patient else study
-        if context is None:
-            raise Refused("it does not offer C-FIND (PS3.4 §C.6.2)", endpoint=association.endpoint)
-        self._context: Context = context
+        self._context = context
         self._running = 0
         self.name = association.endpoint
-        self.granted = granted(association, context.abstract_syntax)
-        """The options of extended negotiation that the peer has granted."""
         self.transfer_syntax = context.transfer_syntax
         """That of Identifiers."""
 
-    def find(self, level: Level, asked: Mapping[Column, str]) -> Iterator[tuple[bytes, bool]]:
-        """Send one request, and give the Identifiers of its answers as they come.
+    def ask(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """Send one request with that Identifier, and give the Identifiers of its answers as they come.
 
         Closing the generator sends a C-CANCEL.
 
@@ -69,7 +54,6 @@ class Asker:
             The association broke off.
         """
         association, context = self._association, self._context
-        data = encode_query(level, asked.items(), context.transfer_syntax)
         number = association.request(context, "C-FIND-RQ", data, Priority=0)
         self._running = number
         every, some = tables.PENDING
@@ -123,10 +107,36 @@ class Asker:
 
     def _finish(self, status: int, comment: str) -> None:
         if tables.category(status) == "failure":
-            text = tables.status_text(status, "FIND", comment)
+            text = tables.status_text(status, "FIND", comment, self._context.abstract_syntax)
             why = f"{tables.advice(status)} (PS3.4 Table C.4-1)"
             raise ServiceError(f"{self._association.endpoint} answered C-FIND with {text}: {why}", status=status)
         if status == LIMIT_REACHED:
             self._verdict.cut(f"{self._association.endpoint} reached its limit of responses (B001H)")
         if status not in (tables.SUCCESS, tables.CANCEL):
             self.tell(f"{tables.status_text(status, 'FIND', comment)}: the search has ended")
+
+
+class Asker(Finder):
+    """Asks by the levels of Query/Retrieve.
+
+    Raises
+    ------
+    Refused
+        It has no context for C-FIND.
+    """
+
+    def __init__(self, association: Association, level: Level, control: Control, verdict: Verdict) -> None:
+        patient = association.context_for(tables.MODELS["patient", "FIND"])
+        study = association.context_for(tables.MODELS["study", "FIND"])
+        self.by_patient = level == "patient" and patient is not None
+        """Whether patients are asked for by Patient Root."""
+        context = patient if self.by_patient else study
+        if context is None:
+            raise Refused("it does not offer C-FIND (PS3.4 §C.6.2)", endpoint=association.endpoint)
+        super().__init__(association, context, control, verdict)
+        self.granted = granted(association, context.abstract_syntax)
+        """The options of extended negotiation that the peer has granted."""
+
+    def find(self, level: Level, asked: Mapping[Column, str]) -> Iterator[tuple[bytes, bool]]:
+        """Send one request for rows of a level; as :meth:`Finder.ask`."""
+        return self.ask(encode_query(level, asked.items(), self.transfer_syntax))

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dicomlab.dimse import pdu
-from dicomlab.dimse.command import MAX_COMMAND, Command, decode_command, encode_command
+from dicomlab.dimse.command import MAX_COMMAND, Command, Value, about_class, decode_command, encode_command
 from dicomlab.dimse.connection import MAX_PDU, Connection, release_views
 from dicomlab.dimse.identifier import MAX_IDENTIFIER
 from dicomlab.dimse.items import Role, UserInformation
@@ -279,11 +279,10 @@ class Association(Connection):
                 raise self.broken(f"{came} ({number}) where {name} ({message_id}) was due", "PS3.7 §9.3")
             return message
 
-    def request(self, context: Context, name: str, data: Octets | None = None, **fields: int | str) -> int:
+    def request(self, context: Context, name: str, data: Octets | None = None, **fields: Value) -> int:
         """Send a request with the next Message ID, and give that ID."""
         number = self.next_message_id()
-        sop_class = {} if name == "C-CANCEL-RQ" else {"AffectedSOPClassUID": context.abstract_syntax}
-        values: dict[str, int | str] = {**sop_class, "MessageID": number, **fields}
+        values: dict[str, Value] = {**about_class(name, context.abstract_syntax), "MessageID": number, **fields}
         self.send(context, Command.of(name, data=data is not None, **values), data)
         return number
 

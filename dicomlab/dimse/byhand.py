@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from dicomlab.dimse import tables
 from dicomlab.dimse.agreement import Agreement, Contexts, proposals_of, uid_of
 from dicomlab.dimse.association import Association, Context, Message
-from dicomlab.dimse.command import COMMAND_FIELDS, Command, Value
+from dicomlab.dimse.command import COMMAND_FIELDS, Command, Value, about_class
 from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.identifier import encode_tree, tree_of
 from dicomlab.dimse.negotiation import Peer
@@ -33,8 +33,6 @@ _QUERY_RETRIEVE = ("C-FIND", "C-GET", "C-MOVE")
 _WITH_DATA = ("C-STORE", *_QUERY_RETRIEVE, "N-SET", "N-EVENT-REPORT")
 _WITHOUT_DATA = ("C-ECHO", "C-CANCEL", "N-GET", "N-DELETE")
 _WITH_PRIORITY = ("C-STORE", *_QUERY_RETRIEVE)
-_AFFECTED = ("C-STORE", "C-ECHO", "N-CREATE", "N-EVENT-REPORT", *_QUERY_RETRIEVE)
-"""The requests that name the *affected* SOP Class; the others name the *requested* one (PS3.7 Table E.1-1)."""
 
 
 class Response(NamedTuple):
@@ -143,8 +141,7 @@ class Session(Summarised):
         context = self._context(name, dataset, sop_class)
         data = None if dataset is None else _encoded(name, dataset, context.transfer_syntax)
         number = self._association.next_message_id()
-        kind = "Affected" if name in _AFFECTED else "Requested"
-        values: dict[str, Value] = {f"{kind}SOPClassUID": context.abstract_syntax, "MessageID": number}
+        values: dict[str, Value] = {**about_class(name, context.abstract_syntax), "MessageID": number}
         if name in _WITH_PRIORITY:
             values["Priority"] = 0
         if name == "C-STORE" and dataset is not None:

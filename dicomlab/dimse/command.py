@@ -47,6 +47,20 @@ COMMAND_FIELDS = {
 """The Command Field (0000,0100) of each message (PS3.7 Table E.1-1)."""
 _CANCEL = COMMAND_FIELDS["C-CANCEL-RQ"]
 _NAMES = {code: name for name, code in COMMAND_FIELDS.items()}
+_REQUESTED = ("N-GET", "N-SET", "N-ACTION", "N-DELETE")
+
+
+def about_class(name: str, uid: str, instance_uid: str = "") -> dict[str, Value]:
+    """Name the SOP Class (and Instance) that a request is about: *requested* by some, *affected* by the others.
+
+    Source
+    ------
+    PS3.7 Table E.1-1, §10.3.
+    """
+    kind = "Requested" if name.removesuffix("-RQ") in _REQUESTED else "Affected"
+    instance: dict[str, Value] = {f"{kind}SOPInstanceUID": instance_uid} if instance_uid else {}
+    return {f"{kind}SOPClassUID": uid, **instance}
+
 
 _FIELDS: dict[int, tuple[str, str]] = {
     0x0000: ("CommandGroupLength", "UL"),
@@ -101,7 +115,7 @@ class Command:
     def response(self, status: int, *, data: bool = False, **fields: Value) -> Command:
         """Answer this request: its SOP Class (if it can be one), its message ID, the status, and what else is given."""
         name = self.name.removesuffix("-RQ") + "-RSP"
-        uid = self.text("AffectedSOPClassUID") or self.text("RequestedSOPClassUID")
+        uid = self.sop_class_uid
         about: dict[str, Value] = {"AffectedSOPClassUID": uid} if _UID.fullmatch(uid) else {}
         return Command.of(
             name, data=data, **about, MessageIDBeingRespondedTo=self.number("MessageID"), Status=status, **fields
@@ -135,8 +149,7 @@ class Command:
     @property
     def comment(self) -> str:
         """What a response says in its own words: its Error Comment, and the elements that offend."""
-        offending = self.fields.get("OffendingElement", ())
-        elements = offending if isinstance(offending, tuple) else ()
+        elements = self.tags("OffendingElement") or self.tags("AttributeIdentifierList")
         tags = [f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in elements]
         words = [self.text("ErrorComment"), f"offending: {', '.join(tags[:8])}" if tags else ""]
         return "; ".join(filter(None, words))
@@ -150,6 +163,21 @@ class Command:
         """The value of a text field, ``""`` where absent."""
         value = self.fields.get(keyword, "")
         return value if isinstance(value, str) else ""
+
+    def tags(self, keyword: str) -> tuple[int, ...]:
+        """The attributes that a field lists."""
+        value = self.fields.get(keyword, ())
+        return value if isinstance(value, tuple) else ()
+
+    @property
+    def sop_class_uid(self) -> str:
+        """The SOP Class that it is about, requested or affected."""
+        return self.text("AffectedSOPClassUID") or self.text("RequestedSOPClassUID")
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The SOP Instance that it is about, requested or affected."""
+        return self.text("AffectedSOPInstanceUID") or self.text("RequestedSOPInstanceUID")
 
 
 def encode_command(command: Command) -> bytes:

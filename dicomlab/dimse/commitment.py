@@ -23,6 +23,7 @@ from typing import Any
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context
 from dicomlab.dimse.negotiation import Peer, Proposal
+from dicomlab.dimse.normalized import operate
 from dicomlab.dimse.reception import Expected, Lease, Senders, take_report
 from dicomlab.dimse.transaction import REASONS, REQUEST_ACTION, Reference, Result, Transaction
 from dicomlab.errors import CommunicationError, Refused, RemoteProtocolError, ServiceError
@@ -112,30 +113,15 @@ class Commitment:
         weakref.finalize(self, self._lease.close)
 
     def _request(self, association: Association, context: Context, transaction: Transaction) -> None:
-        number = association.request(
+        operate(
+            association,
             context,
-            "N-ACTION-RQ",
+            "N-ACTION",
+            tables.COMMITMENT_INSTANCE,
             transaction.encode(context.transfer_syntax),
-            RequestedSOPClassUID=tables.COMMITMENT,
-            RequestedSOPInstanceUID=tables.COMMITMENT_INSTANCE,
+            on_report=lambda association, message: take_report(association, message, self._take),
             ActionTypeID=REQUEST_ACTION,
         )
-        while True:
-            message = association.receive()
-            if message is None:
-                raise association.interrupted("released the association where an N-ACTION-RSP was due")
-            command = message.command
-            if command.name == "N-EVENT-REPORT-RQ":  # faster than its own answer
-                take_report(association, message, self._take)
-            elif command.name != "N-ACTION-RSP" or command.number("MessageIDBeingRespondedTo") != number:
-                raise association.broken(f"{command.name} where an N-ACTION-RSP was due", "PS3.7 §10.3.4")
-            elif command.status != tables.SUCCESS:
-                text = tables.status_text(command.status, "ACTION", command.comment)
-                raise ServiceError(f"{association.endpoint} answered N-ACTION with {text}", status=command.status)
-            else:
-                for _ in association.fragments():
-                    pass
-                return
 
     def _wait(self, association: Association, control: Control) -> None:
         """Wait for reports, here or on our own port."""

@@ -14,12 +14,13 @@ import logging
 from collections.abc import Mapping
 
 from dicomlab.dimse import tables
-from dicomlab.dimse.association import Association, Message
-from dicomlab.dimse.command import Command, Value
+from dicomlab.dimse.association import Association
+from dicomlab.dimse.command import Command
 from dicomlab.dimse.handlers import Asked, Handlers, many
 from dicomlab.dimse.negotiation import Proposal
+from dicomlab.dimse.normalized import INVALID_ARGUMENT, NO_SUCH_ACTION, Done, Operation, normalized
 from dicomlab.dimse.outward import Outward
-from dicomlab.dimse.serving import Conversation, Service, refused
+from dicomlab.dimse.serving import Conversation, Service
 from dicomlab.dimse.transaction import (
     CLASS_INSTANCE_CONFLICT,
     CLASS_NOT_SUPPORTED,
@@ -35,46 +36,32 @@ from dicomlab.model.protocols import Held, Holdings
 
 _log = logging.getLogger(__name__)
 
-_NO_SUCH_ACTION, _INVALID_ARGUMENT, _NO_SUCH_SOP_INSTANCE = 0x0123, 0x0115, 0x0112
-
 
 def commitment_provider(holdings: Holdings, handlers: Handlers, outward: Outward) -> Service:
     """The service: an archive commits to what it really holds."""
     provider = _Provider(holdings, handlers, outward)
-    return Service(
-        sop_classes=(tables.COMMITMENT,),
-        requests=("N-ACTION-RQ",),
-        answer=provider.answer,
-        requestor_may_provide=False,
-    )
+    return normalized((tables.COMMITMENT,), ("N-ACTION",), provider.take)
 
 
 class _Provider:
     def __init__(self, holdings: Holdings, handlers: Handlers, outward: Outward) -> None:
         self._holdings, self._handlers, self._outward = holdings, handlers, outward
 
-    def answer(self, conversation: Conversation, message: Message) -> None:
+    def take(self, operation: Operation) -> Done:
         """Take a request (N-ACTION); the report comes later."""
-        association, (context, command) = conversation.association, message
-        octets = association.data() if command.has_data else b""
+        if operation.number != REQUEST_ACTION:
+            raise ServiceError(f"no action {operation.number} here", status=NO_SUCH_ACTION)
+        if operation.instance_uid != tables.COMMITMENT_INSTANCE:
+            raise ServiceError("commitment has one SOP Instance, another was named", status=NO_SUCH_INSTANCE)
         try:
-            if command.number("ActionTypeID") != REQUEST_ACTION:
-                raise ServiceError(f"no action {command.number('ActionTypeID')} here", status=_NO_SUCH_ACTION)
-            if command.text("RequestedSOPInstanceUID") != tables.COMMITMENT_INSTANCE:
-                raise ServiceError("commitment has one SOP Instance, another was named", status=_NO_SUCH_SOP_INSTANCE)
-            try:
-                transaction = Transaction.decode(octets, context.transfer_syntax)
-            except RemoteProtocolError as error:
-                raise ServiceError(f"no request for commitment: {error}", status=_INVALID_ARGUMENT) from error
-            result = self._result(conversation, message, transaction, octets)
-        except ServiceError as error:
-            refused(association, message, error)
-            return
-        about: dict[str, Value] = {"AffectedSOPInstanceUID": tables.COMMITMENT_INSTANCE, "ActionTypeID": REQUEST_ACTION}
-        association.send(context, command.response(tables.SUCCESS, data=False, **about))
+            transaction = Transaction.decode(operation.octets, operation.transfer_syntax_uid)
+        except RemoteProtocolError as error:
+            raise ServiceError(f"no request for commitment: {error}", status=INVALID_ARGUMENT) from error
+        result, conversation = self._result(operation, transaction), operation.conversation
         conversation.later.append(lambda still: self._report(result, conversation, still))
+        return Done()
 
-    def _result(self, conversation: Conversation, message: Message, transaction: Transaction, octets: bytes) -> Result:
+    def _result(self, operation: Operation, transaction: Transaction) -> Result:
         """What is held, whole and of the class that was named; the reason for everything else."""
 
         def usual() -> dict[str, int]:
@@ -86,11 +73,11 @@ class _Provider:
         else:
             asked = Asked(
                 verb="N-ACTION",
-                caller=conversation.caller,
+                caller=operation.caller,
                 sop_class_uid=tables.COMMITMENT,
-                transfer_syntax_uid=message.context.transfer_syntax,
+                transfer_syntax_uid=operation.transfer_syntax_uid,
                 uids=tuple(uid for _, uid in transaction.instances),
-                octets=octets,
+                octets=operation.octets,
                 usual=usual,
             )
             said = [one for one in many(handler, asked) if isinstance(one, Mapping)]

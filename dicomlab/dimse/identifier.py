@@ -81,11 +81,12 @@ def encode_query(level: Level, keys: Iterable[tuple[Column, str]], transfer_synt
         for tag in column.path[:-1]:
             items = place.setdefault(tag, ("SQ", [{}]))[1]
             place = items[0]
-        place[column.path[-1]] = (column.vr, _values_of(column.vr, text))
+        place[column.path[-1]] = (column.vr, values_of_text(column.vr, text))
     return encode_tree(tree, transfer_syntax)
 
 
-def _values_of(vr: str, text: str) -> list[Any]:
+def values_of_text(vr: str, text: str) -> list[Any]:
+    """The values of a key that stands as text between backslashes."""
     if not text:
         return []
     if vr in _ONE_VALUE:
@@ -147,6 +148,9 @@ def _encode_values(tag: int, vr: str, values: Sequence[Any], *, explicit: bool) 
             return b"".join(_IMPLICIT.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
         if vr in _NUMBERS:
             return Struct(f"<{len(values)}{_NUMBERS[vr]}").pack(*values)
+        if values and isinstance(values[0], bytes):
+            octets = b"".join(values)
+            return octets + b"\0" * (len(octets) % 2)
         if vr == "AT":
             numbers = [value if isinstance(value, int) else int(str(value), 16) for value in values]
             return b"".join(Struct("<HH").pack(number >> 16, number & 0xFFFF) for number in numbers)
@@ -286,9 +290,9 @@ def _read(
     octets: Octets, element: Element, syntax: str, *, path: tuple[int, ...], vr: str, encodings: tuple[str, ...]
 ) -> list[object]:
     if len(path) == 1:
-        return _decode(bytes(octets[element.value : element.end]), _vr(element, vr), encodings)
+        return decode_values(bytes(octets[element.value : element.end]), vr_of(element, vr), encodings)
     values: list[object] = []
-    for item in _items(octets, element, syntax):
+    for item in items_of(octets, element, syntax):
         found: list[object] = []
         for inner in elements(item, syntax):
             if inner.tag == path[1]:
@@ -324,17 +328,17 @@ def _keys(
         here = (*path, element.tag)
         if element.tag == CHARACTER_SET:
             encodings = encodings_of(bytes(octets[element.value : element.end]))
-        vr = _vr(element, "")
+        vr = vr_of(element, "")
         if vr != "SQ":
-            values = _decode(bytes(octets[element.value : element.end]), vr, encodings)
+            values = decode_values(bytes(octets[element.value : element.end]), vr, encodings)
             yield here, "\\".join(map(str, values))
             continue
-        first = next(_items(octets, element, syntax), None)
+        first = next(items_of(octets, element, syntax), None)
         inner = list(_keys(first, syntax, here, encodings)) if first is not None else []
         yield from inner or [(here, "")]
 
 
-def _items(octets: Octets, element: Element, syntax: str) -> Iterator[memoryview]:
+def items_of(octets: Octets, element: Element, syntax: str) -> Iterator[memoryview]:
     """The items of a sequence, of defined or undefined length."""
     view = memoryview(octets)[: element.end]
     at = element.value
@@ -357,7 +361,8 @@ def _items(octets: Octets, element: Element, syntax: str) -> Iterator[memoryview
         at = after
 
 
-def _vr(element: Element, known: str) -> str:
+def vr_of(element: Element, known: str) -> str:
+    """The VR of an element: its own, else one that is known, else that of the dictionary."""
     if element.vr and element.vr != "UN":
         return element.vr
     if known:
@@ -366,7 +371,8 @@ def _vr(element: Element, known: str) -> str:
     return entry[0].split(" or ")[0] if entry else "UN"
 
 
-def _decode(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[object]:
+def decode_values(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[Any]:
+    """The values of an element, text and numbers; of binary ones none."""
     if vr in _NUMBERS:
         size = Struct(f"<{_NUMBERS[vr]}").size
         return list(unpack(f"<{len(octets) // size}{_NUMBERS[vr]}", octets[: len(octets) // size * size]))

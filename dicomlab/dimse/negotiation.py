@@ -103,6 +103,24 @@ class Peer:
         except OSError as error:
             raise Unreachable(f"no way there ({error.strerror or error})", endpoint=str(self.address)) from error
 
+    def route(self) -> tuple[str, str]:
+        """Our address on the way there, and the peer's, without anything being sent.
+
+        Raises
+        ------
+        Unreachable
+            There is no such host, or no way.
+        """
+        try:
+            family, kind, proto, _, where = socket.getaddrinfo(
+                self.address.host, self.address.port, type=socket.SOCK_DGRAM
+            )[0]
+            with socket.socket(family, kind, proto) as probe:
+                probe.connect(where)
+                return str(probe.getsockname()[0]), str(probe.getpeername()[0])
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"no way there ({error})", endpoint=str(self.address)) from error
+
     def secure(self, sock: socket.socket) -> socket.socket | SecureSocket:
         """Speak TLS on a connection just opened, where that is wanted.
 

@@ -21,6 +21,7 @@ from dicomlab.dimse.retrieve import Manner, Method, Model, deliver
 from dicomlab.dimse.search import Search
 from dicomlab.dimse.secure import TLS, security_of
 from dicomlab.dimse.sending import send
+from dicomlab.dimse.workflow import WorkflowPath
 from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
 from dicomlab.model.path import Match, SearchPath, StorePath, Verdict
@@ -44,7 +45,7 @@ _SERVICES = {
 }
 
 
-class Node(SearchPath, StorePath, Summarised):
+class Node(SearchPath, StorePath, WorkflowPath, Summarised):
     """A remote AE: ``Node("PACS@10.0.0.5:104", me="LAB1:11112")``. Constructing one sends nothing.
 
     Parameters

@@ -7,19 +7,20 @@ PS3.4 Annex C (Query/Retrieve), Y (Composite Instance Root), Z (Without Bulk Dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Message
 from dicomlab.dimse.extended import answer_options, decode_options
+from dicomlab.dimse.finding import as_dataset, give
 from dicomlab.dimse.handlers import Asked, Handlers, many
-from dicomlab.dimse.identifier import LEVEL_WORDS, QUERY_RETRIEVE_LEVEL, Tree, encode_tree, tree_of
+from dicomlab.dimse.identifier import LEVEL_WORDS, QUERY_RETRIEVE_LEVEL, Tree, tree_of
 from dicomlab.dimse.outward import Outward
 from dicomlab.dimse.request import FindRequest, RetrieveRequest, read_composite, read_find, read_retrieve
-from dicomlab.dimse.serving import CANNOT_PROCESS, Conversation, Service, decline, refused
+from dicomlab.dimse.serving import Conversation, Service, decline, refused
 from dicomlab.dimse.storage import OUT_OF_RESOURCES
-from dicomlab.dimse.suboperations import Outgoing, Suboperations, cancelled, outgoing
+from dicomlab.dimse.suboperations import Outgoing, Suboperations, outgoing
 from dicomlab.errors import ServiceError
 from dicomlab.model.columns import Level
 from dicomlab.model.faults import Faults
@@ -70,7 +71,7 @@ class _Provider:
     # --- C-FIND ----------------------------------------------------------------------------------------------------
 
     def _find(self, conversation: Conversation, message: Message, root: Level) -> None:
-        association, (context, command) = conversation.association, message
+        association, context = conversation.association, message.context
         if self._faults.strikes("unavailable", "dimse") is not None:
             decline(association, message, OUT_OF_RESOURCES, "out of resources")
             return
@@ -78,28 +79,11 @@ class _Provider:
         options = self._options(association, context.abstract_syntax, "FIND")
         try:
             request = read_find(octets, context.transfer_syntax, root, relational="relational" in options)
-            pending = tables.PENDING[request.ignored]
-            for answer in self._matches(conversation, message, request, octets):
-                if association.waiting() and cancelled(association):
-                    association.send(context, command.response(tables.CANCEL))
-                    return
-                encoded = encode_tree(answer, context.transfer_syntax)
-                association.send(context, command.response(pending, data=True), encoded)
         except ServiceError as error:
             refused(association, message, error)
-        else:
-            association.send(context, command.response(tables.SUCCESS))
-
-    def _matches(
-        self, conversation: Conversation, message: Message, request: FindRequest, octets: bytes
-    ) -> Iterator[Tree]:
-        """The Identifiers of the answers, as many as faults leave."""
-        fault = self._faults.strikes("cap", "dimse")
-        most = fault.numbers["rows"] if fault is not None else None
-        for count, answer in enumerate(self._answers(conversation, message, request, octets)):
-            if most is not None and count >= most:
-                return
-            yield answer
+            return
+        answers = self._answers(conversation, message, request, octets)
+        give(association, message, answers, tables.PENDING[request.ignored], self._faults)
 
     def _answers(
         self, conversation: Conversation, message: Message, request: FindRequest, octets: bytes
@@ -123,7 +107,7 @@ class _Provider:
             usual=lambda: map(_dataset, usual()),
         )
         for given in many(handler, asked):
-            tree = tree_of(_as_dataset(given))
+            tree = tree_of(as_dataset(given))
             tree.setdefault(QUERY_RETRIEVE_LEVEL, ("CS", [LEVEL_WORDS[request.query.level]]))
             yield tree
 
@@ -186,21 +170,6 @@ class _Provider:
             if level != "patient":
                 found = [one for one in found if getattr(one, f"{level}_instance_uid") == uid]
         return found
-
-
-def _as_dataset(given: Any) -> Any:
-    """What a handler gives as an answer: a data set, or values by keyword."""
-    from pydicom import Dataset
-
-    if isinstance(given, Dataset):
-        return given
-    if not isinstance(given, Mapping):
-        text = f"a handler of C-FIND gives data sets or mappings, not {type(given).__name__}"
-        raise ServiceError(text, status=CANNOT_PROCESS)
-    dataset = Dataset()
-    for keyword, value in given.items():
-        setattr(dataset, str(keyword), list(value) if isinstance(value, tuple) else value)
-    return dataset
 
 
 def _dataset(tree: Tree) -> Any:

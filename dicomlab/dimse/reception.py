@@ -19,23 +19,40 @@ from typing import Self
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Message
 from dicomlab.dimse.command import Value
+from dicomlab.dimse.identifier import Tree
 from dicomlab.dimse.listener import Caller, Listener
+from dicomlab.dimse.normalized import NO_SUCH_EVENT, Done, Operation, serve_operation
 from dicomlab.dimse.secure import PLAIN, Security
-from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, decline
+from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, Conversation, decline
 from dicomlab.dimse.storage import NOT_AUTHORISED, Taken, take_instance
 from dicomlab.dimse.transaction import Result
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.model.trace import Trace
+from dicomlab.model.workitem import EVENTS
 
 _log = logging.getLogger(__name__)
 
 _TOLD = 8
 """Hosts that are told of, however many come."""
+_REPORTED = (tables.COMMITMENT, tables.UPS_EVENT)
+"""The services whose SCP comes to us with reports."""
 _INVALID_ARGUMENT, _NO_SUCH_TRANSACTION = 0x0115, 0x0112
 
 OnResult = Callable[[Result], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An N-EVENT-REPORT about a work item: which one, what happened, and the Event Information."""
+
+    uid: str
+    number: int
+    tree: Tree
+
+
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ ANYBODY = Senders()
 
 @dataclass(slots=True, eq=False)
 class Expected:
-    """Something that is waited for: instances of a C-MOVE, or the results of commitment transactions."""
+    """Something that is waited for: instances of a C-MOVE, results of commitment transactions, events."""
 
     senders: Senders = ANYBODY
     wanted: Collection[str] = ()
@@ -83,6 +100,7 @@ class Expected:
     on_taken: Callable[[Taken], None] = lambda taken: None
     transactions: Collection[str] = ()
     on_result: OnResult = lambda result: None
+    on_event: OnEvent | None = None
 
 
 class Reception:
@@ -100,7 +118,7 @@ class Reception:
             ae_title=ae_title,
             host=host,
             port=port,
-            roles=lambda uid: uid == tables.COMMITMENT,
+            roles=lambda uid: uid in _REPORTED,
             admit=self._admit,
             security=security,
             trace=trace,
@@ -135,7 +153,7 @@ class Reception:
     def _offer(self, uid: str) -> Collection[str]:
         if uid in tables.STORAGE or any(uid in one.classes for one in self._now()):
             return tables.SYNTAXES
-        return tables.UNCOMPRESSED if uid in (tables.VERIFICATION, tables.COMMITMENT) else ()
+        return tables.UNCOMPRESSED if uid in (tables.VERIFICATION, *_REPORTED) else ()
 
     def _run(self, association: Association, caller: Caller) -> None:
         while (message := association.receive()) is not None:
@@ -143,6 +161,8 @@ class Reception:
             if name == "C-STORE-RQ":
                 if not self._take(association, message, caller):
                     return
+            elif name == "N-EVENT-REPORT-RQ" and message.context.abstract_syntax == tables.UPS_EVENT:
+                serve_operation(Conversation(association, caller), message, self._on_event)
             elif name == "N-EVENT-REPORT-RQ":
                 take_report(association, message, self._on_result)
             elif name == "C-ECHO-RQ":
@@ -163,6 +183,18 @@ class Reception:
         taken = take_instance(association, message, found.sink, caller.ae_title, found.wanted.__contains__)
         found.on_taken(taken)
         return not taken.fatal
+
+    def _on_event(self, operation: Operation) -> Done:
+        """Give an event to whoever waits for that peer's."""
+        if operation.number not in EVENTS:
+            raise ServiceError(f"no event {operation.number}", status=NO_SUCH_EVENT)
+        event = Event(operation.instance_uid, operation.number, operation.tree)
+        mine = [one.on_event for one in self._now() if one.on_event and one.senders.admit(operation.caller)]
+        if not mine:
+            raise ServiceError("nobody waits for events", status=NOT_AUTHORISED)
+        for on_event in mine:
+            on_event(event)
+        return Done()
 
     def _on_result(self, result: Result) -> bool:
         found = next((one for one in self._now() if result.uid in one.transactions), None)

@@ -22,6 +22,8 @@ from dicomlab.errors import ServiceError
 from dicomlab.model.faults import Faults
 
 UNRECOGNIZED_OPERATION, WRONG_CLASS, CANNOT_PROCESS = 0x0211, 0x0122, 0xC000
+MAX_LISTED = 64
+"""Attributes that a refusal names."""
 QUIET_S = 0.5
 """How long an association must be silent before we ask something of it ourselves."""
 
@@ -43,7 +45,7 @@ class Conversation:
     asked: dict[int, OnAnswer] = field(default_factory=dict)
     """Requests of our own, by Message ID; their answers may come after further requests of the other side."""
 
-    def ask(self, context: Context, name: str, data: bytes, on_answer: OnAnswer, **fields: int | str) -> None:
+    def ask(self, context: Context, name: str, data: bytes, on_answer: OnAnswer, **fields: Value) -> None:
         """Send a request of our own; `on_answer` is told the answer, or None where there will be none."""
         number = self.association.request(context, name, data, **fields)
         self.asked[number] = on_answer
@@ -162,14 +164,21 @@ def _stores(name: str) -> bool:
     return name == "C-STORE-RQ"
 
 
-def decline(association: Association, message: Message, status: int, comment: str = "") -> None:
+def decline(association: Association, message: Message, status: int, comment: str = "", **fields: Value) -> None:
     """Answer a request with a status, its data set passed over."""
     for _ in association.fragments():
         pass
     about: dict[str, Value] = {"ErrorComment": comment[:64]} if comment else {}
-    association.send(message.context, message.command.response(status, data=False, **about))
+    association.send(message.context, message.command.response(status, data=False, **about, **fields))
 
 
 def refused(association: Association, message: Message, error: ServiceError) -> None:
-    """Answer a request with what went wrong."""
-    decline(association, message, error.status or CANNOT_PROCESS, str(error))
+    """Answer a request with what went wrong, and the attributes that it is about."""
+    listed = "AttributeIdentifierList" if message.command.name.startswith("N-") else "OffendingElement"
+    fields: dict[str, Value] = {listed: error.elements[:MAX_LISTED]} if error.elements else {}
+    if error.error_id is not None:
+        fields["ErrorID"] = error.error_id
+    status = error.status or CANNOT_PROCESS
+    said = tables.status_text(status, message.command.name[2:-3], sop_class_uid=message.context.abstract_syntax)
+    comment = str(error).removeprefix(said).removeprefix(": ")  # the status says that much by itself
+    decline(association, message, status, comment, **fields)

@@ -39,6 +39,18 @@ VERB_OF: dict[str, Verb] = {uid: verb for (_, verb), uid in MODELS.items()}
 COMMITMENT = sop_class._STORAGE_COMMITMENT_CLASSES["StorageCommitmentPushModel"]
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The one SOP Instance of Storage Commitment Push Model (PS3.4 §J.3.5)."""
+WORKLIST = sop_class._BASIC_WORKLIST_CLASSES["ModalityWorklistInformationFind"]
+"""Modality Worklist Information Model, C-FIND (PS3.4 Annex K)."""
+PERFORMED_STEP = sop_class._PROCEDURE_STEP_CLASSES["ModalityPerformedProcedureStep"]
+PERFORMED_STEP_RETRIEVE = sop_class._PROCEDURE_STEP_CLASSES["ModalityPerformedProcedureStepRetrieve"]
+PERFORMED_STEP_NOTIFICATION = sop_class._PROCEDURE_STEP_CLASSES["ModalityPerformedProcedureStepNotification"]
+"""The three SOP Classes of the Modality Performed Procedure Step (PS3.4 §F.7 to §F.9)."""
+UPS_PUSH = sop_class._UNIFIED_PROCEDURE_STEP_CLASSES["UnifiedProcedureStepPush"]
+UPS_WATCH = sop_class._UNIFIED_PROCEDURE_STEP_CLASSES["UnifiedProcedureStepWatch"]
+UPS_PULL = sop_class._UNIFIED_PROCEDURE_STEP_CLASSES["UnifiedProcedureStepPull"]
+UPS_EVENT = sop_class._UNIFIED_PROCEDURE_STEP_CLASSES["UnifiedProcedureStepEvent"]
+UPS_QUERY = sop_class._UNIFIED_PROCEDURE_STEP_CLASSES["UnifiedProcedureStepQuery"]
+"""The SOP Classes of the Unified Procedure Step (PS3.4 Table CC.2.3-1); instances are all of the first one."""
 STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
 
 STORAGE: dict[str, str] = {
@@ -80,6 +92,18 @@ SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, EXPLICIT_BE)
 """Every transfer syntax that is sent and taken as it lies; not the deflated one, which can blow up memory."""
 SYNTAXES_DEFLATED = (*SYNTAXES, DEFLATED_LE)
 
+_WORDS_OF_CLASS = {
+    COMMITMENT: status.STORAGE_COMMITMENT_SERVICE_CLASS_STATUS,
+    WORKLIST: status.MODALITY_WORKLIST_SERVICE_CLASS_STATUS,
+    **dict.fromkeys(
+        (PERFORMED_STEP, PERFORMED_STEP_RETRIEVE, PERFORMED_STEP_NOTIFICATION), status.PROCEDURE_STEP_STATUS
+    ),
+    **dict.fromkeys(
+        (UPS_PUSH, UPS_WATCH, UPS_PULL, UPS_EVENT, UPS_QUERY), status.UNIFIED_PROCEDURE_STEP_SERVICE_CLASS_STATUS
+    ),
+}
+"""The statuses of services that have words of their own, by SOP Class."""
+
 Category = Literal["success", "warning", "failure", "cancel", "pending"]
 
 _WORDS = {
@@ -87,7 +111,6 @@ _WORDS = {
     "FIND": status.QR_FIND_SERVICE_CLASS_STATUS,
     "GET": status.QR_GET_SERVICE_CLASS_STATUS,
     "MOVE": status.QR_MOVE_SERVICE_CLASS_STATUS,
-    "ACTION": status.STORAGE_COMMITMENT_SERVICE_CLASS_STATUS,
     "ECHO": status.VERIFICATION_SERVICE_CLASS_STATUS,
 }
 
@@ -100,7 +123,7 @@ def category(code: int) -> Category:
     return known.get(status.code_to_category(code), "failure")  # type: ignore[return-value]
 
 
-def status_text(code: int, verb: str, comment: str = "") -> str:
+def status_text(code: int, verb: str, comment: str = "", sop_class_uid: str = "") -> str:
     """Print a status as the standard does, with its words and the peer's comment: ``A700H Refused: Out of Resources``.
 
     Parameters
@@ -110,8 +133,11 @@ def status_text(code: int, verb: str, comment: str = "") -> str:
         The service: ``STORE``, ``FIND``, ``GET``, ``MOVE`` or ``ECHO``.
     comment : str
         The peer's ErrorComment (0000,0902).
+    sop_class_uid : str
+        Of a service whose statuses mean something of their own.
     """
-    words = _WORDS.get(verb, status.GENERAL_STATUS).get(code) or status.GENERAL_STATUS.get(code)
+    own = _WORDS_OF_CLASS.get(sop_class_uid) or _WORDS.get(verb, status.GENERAL_STATUS)
+    words = own.get(code) or status.GENERAL_STATUS.get(code)
     said = (words[1] or words[0]) if words else category(code).capitalize()
     return f"{code:04X}H {said}" + (f" ({comment})" if comment else "")
 
@@ -119,6 +145,20 @@ def status_text(code: int, verb: str, comment: str = "") -> str:
 _ADVICE = {
     0x0105: "it does not know an attribute that was named",
     0x0106: "it does not take one of the values: see what it says of them",
+    0x0107: "it does not know one of the attributes",
+    0x0111: "it has an instance of that UID already",
+    0x0120: "an attribute that it needs was not sent",
+    0x0121: "an attribute that it needs was sent without a value",
+    0x0123: "it does not know that action",
+    0xC300: "nothing of it can be changed any more",
+    0xC301: "give the Transaction UID with which it was claimed",
+    0xC302: "somebody else has claimed it",
+    0xC303: "only a new one is SCHEDULED",
+    0xC304: "what a final state needs is missing: see PS3.4 Table CC.2.5-3",
+    0xC307: "it has no such workitem",
+    0xC308: "it does not know where that AE listens: ask its administrator to register it",
+    0xC310: "it must be claimed first: change its state to IN PROGRESS",
+    0xC311: "it is completed",
     0x0110: "it could not process this; its log may say why, and later it may work",
     0x0112: "it has no such instance",
     0x0117: "it has no such instance",

@@ -14,6 +14,7 @@ from dicomlab.model.columns import (
     Level,
     Problem,
     TableBuilder,
+    WorkLevel,
     column,
     columns,
     retyped,
@@ -23,7 +24,7 @@ from dicomlab.model.instance import Instance
 from dicomlab.model.links import above
 from dicomlab.model.options import options
 from dicomlab.model.progress import Control, OnProgress, Operation, Progress, Work
-from dicomlab.model.protocols import Retrievable, Searchable
+from dicomlab.model.protocols import Retrievable, Searchable, Source
 from dicomlab.model.query import Query
 from dicomlab.model.summary import Summarised, Summary
 
@@ -39,7 +40,7 @@ SHOWN_COLUMNS = 9
 
 
 class Cohort(Summarised):
-    """The matches of a query at one level; each row is one patient, study, series or instance.
+    """The matches of a query at one level; each row is one patient, study, series or instance, or of a worklist.
 
     ``cohort["StudyDate"]`` is a pandas Series, ``cohort[mask]`` and ``cohort[3:7]`` are cohorts, ``len(cohort)``
     counts rows, iterating gives :class:`Instance` objects at the instance level and one-row cohorts above it.
@@ -64,8 +65,8 @@ class Cohort(Summarised):
         self,
         frame: DataFrame,
         *,
-        level: Level,
-        source: Searchable | None = None,
+        level: Level | WorkLevel,
+        source: Source | None = None,
         query: Query | None = None,
         complete: bool = True,
         note: str = "",
@@ -75,7 +76,7 @@ class Cohort(Summarised):
     ) -> None:
         self._frame = frame.reset_index(drop=True)
         self._problems = tuple(problems)
-        self.level: Level = level
+        self.level: Level | WorkLevel = level
         self.source = source
         self.query = query
         self.complete = complete
@@ -225,20 +226,20 @@ class Cohort(Summarised):
         return self._drill("instance", match, options)
 
     def _drill(self, level: Level, match: Mapping[str | int, object] | None, options: dict[str, Any]) -> Cohort:
-        if LEVELS.index(level) < LEVELS.index(self.level):
-            raise UsageError(f"this cohort is of {self.level} rows: {level} rows lie above it, not below")
         if level == self.level and not match and not options:
             return self
-        source = self._source()
+        source, own = self._source(), self._entity()
+        if LEVELS.index(level) < LEVELS.index(own):
+            raise UsageError(f"this cohort is of {own} rows: {level} rows lie above it, not below")
         background, progress = options.pop("background", False), options.pop("progress", True)
         if isinstance(options.get("include"), str):
             raise UsageError(f"include takes a list of keywords: include=[{options['include']!r}]")
         include = columns(options.pop("include", ()))
         standard = {c.name for c in standard_columns(level)}
-        own_key = UNIQUE_KEY[self.level]
+        own_key = UNIQUE_KEY[own]
         carried = [c.name for c in include if c.name in self._frame and c.name not in {own_key, *standard}]
         asked = [c.name for c in include if c.name not in carried]
-        above_it = LEVELS[LEVELS.index("study") : LEVELS.index(self.level) + 1] or ("patient",)
+        above_it = LEVELS[LEVELS.index("study") : LEVELS.index(own) + 1] or ("patient",)
         parents = {UNIQUE_KEY[one]: list(dict.fromkeys(self._frame[UNIQUE_KEY[one]].dropna())) for one in above_it}
         if twice := [name for name in parents if name in options]:
             raise UsageError(f"{twice[0]} comes from this table: cut it with a mask, or ask its source with find()")
@@ -282,7 +283,13 @@ class Cohort(Summarised):
             below.complete, below.note = False, cut
         return below
 
+    def _entity(self) -> Level:
+        if self.level == "workitem" or self.level == "step":  # noqa: PLR1714  (as types are narrowed)
+            raise UsageError("rows of a worklist are work, not instances: ask for those with find()")
+        return self.level
+
     def _source(self) -> Any:
+        self._entity()
         if self.source is None:
             raise UsageError("this cohort has no source to ask: Cohort.from_dataframe(df, source=...)")
         return self.source
@@ -392,7 +399,7 @@ class Cohort(Summarised):
     def _shown_columns(self) -> list[int]:
         """Which columns a repr shows: what people look for first; UIDs are long, so only the row's own, at the end."""
         names = [str(name) for name in self._frame.columns]
-        own = UNIQUE_KEY[self.level]
+        own = UNIQUE_KEY[self.level] if self.level in LEVELS else "SOPInstanceUID"
         first = [at for at, name in enumerate(names) if not name.endswith("UID")][: SHOWN_COLUMNS - 1]
         uids = [at for at, name in enumerate(names) if name == own and at not in first]
         uids += [at for at, name in enumerate(names) if name.endswith("UID") and name != own]
@@ -405,8 +412,9 @@ class Cohort(Summarised):
             tuple(self._cell(name, value) for name, value in zip(names, row, strict=True))
             for row in shown.itertuples(index=False, name=None)
         )
-        plural = {"study": "studies", "series": "series"}.get(self.level, f"{self.level}s")
-        noun = self.level if len(self) == 1 else plural
+        singular = {"workitem": "work item", "step": "scheduled step"}.get(self.level, self.level)
+        plural = {"study": "studies", "series": "series"}.get(singular, f"{singular}s")
+        noun = singular if len(self) == 1 else plural
         notes = [] if self.complete else [f"not complete: {self.note}"]
         notes += [p.text for p in self._problems if p.row is None]
         if unread := sum(p.row is not None for p in self._problems):

@@ -47,6 +47,9 @@ Level = Literal["patient", "study", "series", "instance"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+WorkLevel = Literal["workitem", "step"]
+"""What the rows of a worklist are: Unified Procedure Steps, or the Scheduled Procedure Steps of a modality."""
+
 UNIQUE_KEY: dict[Level, str] = {
     "patient": "PatientID",
     "study": "StudyInstanceUID",

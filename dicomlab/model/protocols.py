@@ -111,13 +111,17 @@ class Holdings(Protocol):
         """Delete a stored instance; one that is gone already is no error."""
 
 
-@runtime_checkable
-class Searchable(Protocol):
-    """Answers ``find``."""
+class Source(Protocol):
+    """Where the rows of a table came from."""
 
     @property
     def fictional(self) -> bool:
         """Whether its patients are known to be synthetic, so that reprs may show them."""
+
+
+@runtime_checkable
+class Searchable(Source, Protocol):
+    """Answers ``find``."""
 
     def find(
         self,

@@ -121,7 +121,7 @@ class Query:
         extra = columns(include)
         for one in (*wanted, *extra):
             _check_level(one, level)
-        keys = tuple(_key(one, value) for one, value in wanted.items())
+        keys = tuple(key_of(one, value) for one, value in wanted.items())
         return cls(level, keys, extra, limit)
 
     @property
@@ -186,7 +186,18 @@ def _check_level(one: Column, level: Level) -> None:
     raise UsageError(f"{one.name} is an attribute of the {one.level} level, the query is for {level}: {advice}{peek}")
 
 
-def _key(one: Column, value: object) -> Key:
+def key_of(one: Column, value: object) -> Key:
+    """Check and normalise what one attribute must match, as :meth:`Query.of` says.
+
+    Raises
+    ------
+    UsageError
+        A value that its VR can't hold, or that can't be matched.
+
+    Source
+    ------
+    PS3.4 §C.2.2.2.
+    """
     if value is None or (isinstance(value, str) and not value.strip()):
         return Key(one, "universal")
     if isinstance(value, tuple) and one.vr in _RANGED:
@@ -207,7 +218,7 @@ def _key(one: Column, value: object) -> Key:
         return Key(one, "list", texts) if len(texts) > 1 else _single(one, texts[0])
     if isinstance(value, str) and one.vr in ("DA", "TM") and _RANGE_TEXT.fullmatch(value):
         start, _, end = value.partition("-")
-        return _key(one, (start.strip() or None, end.strip() or None))
+        return key_of(one, (start.strip() or None, end.strip() or None))
     return _single(one, _text(one, value))
 
 
