@@ -14,13 +14,13 @@ from pathlib import Path
 from dicomlab.errors import MissingExtra
 from dicomlab.media.cache import CACHE_FROM_ROWS, Parts, load
 from dicomlab.media.chunk import Batch, opened_descriptor, read_chunk, unlisted_rows
+from dicomlab.media.fields import FILE_START
 from dicomlab.media.found import BASE, Scan, trace_file
 from dicomlab.media.index import Collector, Index, part_of
 from dicomlab.media.known import Known, Run
 from dicomlab.media.listing import Entry, Folder, Unlisted, list_folders, reason
 from dicomlab.model.progress import Control
 from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import PREFIX_END
 
 CHUNK_FILES = 500
 """Files of one task of an executor."""
@@ -228,7 +228,7 @@ class _Scanner:
                 with suppress(OSError, ValueError):
                     descriptor = opened_descriptor(str(self._root), path)
                     try:
-                        start = os.read(descriptor, PREFIX_END)
+                        start = os.read(descriptor, FILE_START)
                     finally:
                         os.close(descriptor)
             name = "/".join(part for part in (path, member) if part)

@@ -46,7 +46,9 @@ class WireEvent:
     direction: Direction
     octets: bytes
     size: int
-    """How many octets there were; more than ``len(octets)`` where the cap cut them."""
+    """How many octets there were; more than ``len(octets)`` where the cap cut them, or where others followed."""
+    train: bytes = b""
+    """Of datagrams that crossed in one system call, those after the first: ``dicomlab.rtv.train.train_of``."""
 
     @property
     def text(self) -> str:
@@ -80,10 +82,13 @@ class Channel:
     conversation: object = field(default_factory=object)
     """The same for all messages that belong together."""
 
-    def tap(self, direction: Direction, octets: Buffer) -> None:
-        """Record `octets`: the one call a transport makes for each direction."""
+    def tap(self, direction: Direction, octets: Buffer, *, size: int | None = None, train: bytes = b"") -> None:
+        """Record `octets`: the one call a transport makes for each direction.
+
+        ``size`` counts all octets where `octets` are not all of them; ``train`` tells of datagrams that followed.
+        """
         if self.trace is not None:
-            self.trace.keep(self, direction, octets)
+            self.trace.keep(self, direction, octets, size=size, train=train)
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
@@ -166,14 +171,22 @@ class Trace(Summarised):
         self._events = deque(maxlen=self.max_events)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
-    def keep(self, channel: Channel, direction: Direction, octets: Buffer, *, at_ns: int | None = None) -> None:
+    def keep(
+        self,
+        channel: Channel,
+        direction: Direction,
+        octets: Buffer,
+        *,
+        at_ns: int | None = None,
+        size: int | None = None,
+        train: bytes = b"",
+    ) -> None:
         """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read)."""
         if len(self._events) == self.max_events:
             self.dropped += 1
         kept = bytes(memoryview(octets)[: self.cap_octets])
-        self._events.append(
-            WireEvent(self.clock_ns() if at_ns is None else at_ns, channel, direction, kept, len(octets))
-        )
+        at_ns = self.clock_ns() if at_ns is None else at_ns
+        self._events.append(WireEvent(at_ns, channel, direction, kept, len(octets) if size is None else size, train))
 
     def wall_ns(self, event: WireEvent) -> int:
         """When an event happened, in nanoseconds since 1970-01-01T00:00:00Z."""
@@ -208,7 +221,8 @@ class Trace(Summarised):
                 reading = Reading(event.text)
             else:
                 reader = readers.setdefault(channel.conversation, channel.reader())
-                reading = reader(event.direction, event.octets)
+                rest = (event.train,) if event.train else ()
+                reading = reader(event.direction, event.octets, *rest)
             yield Message(number, event, (event.at_ns - events[0].at_ns) / 1e6, reading)
 
     def __getitem__(self, number: int) -> Message:

@@ -16,6 +16,7 @@ from dicomlab.rtv.grains import fragments
 from dicomlab.rtv.rfc4175 import PlannedPacket, plan
 from dicomlab.rtv.rtcp import CNAME, Bye, Description, SenderReport, encode_rtcp
 from dicomlab.rtv.rtp import HEADER_OCTETS, RtpPacket, encode_rtp
+from dicomlab.rtv.train import train_of
 from dicomlab.rtv.udp import SendingSocket, per_call
 from dicomlab.rtv.video import VideoFormat
 
@@ -37,6 +38,7 @@ class Line:
     octets: int = 0
     filter: Filter | None = None
     channel: Channel | None = None
+    control_channel: Channel | None = None
 
     def send(self, datagram: bytes) -> None:
         """Send one packet to every path."""
@@ -48,9 +50,15 @@ class Line:
                 path.send(one)
 
     def record(self, octets: bytes | memoryview) -> None:
-        """Record what leaves, where somebody traces; of many packets sent at once the first."""
+        """Record one packet that leaves, where somebody traces."""
         if self.channel is not None:
             self.channel.tap("sent", octets)
+
+    def record_train(self, rows: NDArray[np.uint8], octets: memoryview, last: int) -> None:
+        """Record packets that leave together, a row each, the last of them with `last` octets."""
+        if self.channel is not None:
+            sizes = [rows.shape[1]] * (len(rows) - 2) + [last]
+            self.channel.tap("sent", octets[: rows.shape[1]], size=len(octets), train=train_of(rows[1:], sizes))
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:
         """Number a packet and send it."""
@@ -76,8 +84,11 @@ class Line:
         self._control([SenderReport(self.ssrc, 0, 0, self.packets & 0xFFFFFFFF, 0), name, Bye((self.ssrc,))])
 
     def _control(self, reports: list[SenderReport | Description | Bye]) -> None:
+        octets = encode_rtcp(reports)
+        if self.control_channel is not None and self.control:
+            self.control_channel.tap("sent", octets)
         for path in self.control:
-            path.send(encode_rtcp(reports))
+            path.send(octets)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -196,7 +207,7 @@ class VideoSender:
             return
         self.line.packets += count
         self.line.octets += size
-        self.line.record(octets[:stride])
+        self.line.record_train(rows, octets, head + tail)
         for path in self.line.sockets:
             path.send_many(octets, stride)
 
