@@ -12,6 +12,7 @@ from dicomlab.errors import UsageError
 from dicomlab.model import pcapng
 from dicomlab.model.pcapng import ACK, FIN, MAX_SEGMENT, PUSH, SYN, TCP, UDP, Packet
 from dicomlab.model.trace import Channel, Message, Trace
+from dicomlab.notebook.diagram import svg
 from dicomlab.rtv.fields import payload_start
 from dicomlab.rtv.reader import RtpReader, read_rtcp, rtcp_line
 from dicomlab.rtv.rtp import dissect as dissect_rtp
@@ -60,7 +61,7 @@ class _Flow:
 
 
 def save(trace: Trace, path: str | Path) -> Path:
-    """Write a trace as a pcapng file.
+    """Write a trace as a pcapng file; as an SVG picture where the name says so.
 
     Values that may name a patient are written over with ``X`` unless the patients are made up or
     ``dicomlab.options.phi`` is ``"show"``; credentials were never recorded. Reads of files have no packets.
@@ -83,6 +84,9 @@ def save(trace: Trace, path: str | Path) -> Path:
     path = Path(path)
     names: dict[str, str] = {}
     try:
+        if path.suffix.lower() == ".svg":
+            path.write_text(svg(trace), encoding="utf-8")
+            return path
         with path.open("wb") as file:
             file.writelines(pcapng.encode(list(_packets(trace, names)), ((ip, name) for name, ip in names.items())))
     except OSError as error:

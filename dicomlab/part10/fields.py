@@ -66,6 +66,10 @@ def private_parts(
 
     Those are the values of identifying attributes, within sequences too; bulk data, for names are burned into pictures;
     and all that can't be walked, for nobody knows what lies in it.
+
+    Source
+    ------
+    PS3.15 Annex E (what identifies a patient); PS3.5 §7.5.
     """
     read = start
     for one in _walked(octets[start:end], transfer_syntax_uid):

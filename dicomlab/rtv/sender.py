@@ -49,16 +49,14 @@ class Line:
             for path in self.sockets:
                 path.send(one)
 
-    def record(self, octets: bytes | memoryview) -> None:
-        """Record one packet that leaves, where somebody traces."""
+    def record(self, octets: bytes | memoryview, rows: NDArray[np.uint8] | None = None, last: int = 0) -> None:
+        """Record what leaves, where somebody traces: one packet, or several as `rows`, the last with `last` octets."""
         if self.channel is not None:
-            self.channel.tap("sent", octets)
-
-    def record_train(self, rows: NDArray[np.uint8], octets: memoryview, last: int) -> None:
-        """Record packets that leave together, a row each, the last of them with `last` octets."""
-        if self.channel is not None:
-            sizes = [rows.shape[1]] * (len(rows) - 2) + [last]
-            self.channel.tap("sent", octets[: rows.shape[1]], size=len(octets), train=train_of(rows[1:], sizes))
+            train, first = b"", len(octets)
+            if rows is not None:
+                first = rows.shape[1]
+                train = train_of(rows[1:], [first] * (len(rows) - 2) + [last])
+            self.channel.tap("sent", octets[:first], size=len(octets), train=train)
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:
         """Number a packet and send it."""
@@ -207,7 +205,7 @@ class VideoSender:
             return
         self.line.packets += count
         self.line.octets += size
-        self.line.record_train(rows, octets, head + tail)
+        self.line.record(octets, rows, head + tail)
         for path in self.line.sockets:
             path.send_many(octets, stride)
 

@@ -28,6 +28,10 @@ def train_of(datagrams: NDArray[np.uint8], sizes: Sequence[int] | NDArray[np.int
         A row each, at least 12 octets wide.
     sizes : sequence of int
         Octets of each.
+
+    Source
+    ------
+    RFC 3550 §5.1.
     """
     kept = np.zeros((len(datagrams), _STEP), np.uint8)
     kept[:, :2] = np.minimum(sizes, 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
