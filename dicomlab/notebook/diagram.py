@@ -78,13 +78,18 @@ def svg(trace: Trace) -> str:
     for name, x in zip(parties, places, strict=True):
         box = {"x": str(x - 110), "y": "14", "width": "220", "height": "28", "rx": "6"}
         parts.append(el("rect", cls="party", **box))
-        parts.append(el("text", visible(name, 32), cls="name", x=str(x), y="33"))
+        parts.append(el("text", _clipped(name, 30), cls="name", x=str(x), y="33"))
         parts.append(el("line", cls="life", x1=str(x), x2=str(x), y1="42", y2=str(bottom)))
     parts += rows
     if left_out:
         parts.append(el("text", f"… {left_out:,} more messages", cls="time", x="8", y=str(bottom + 16)))
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height), "role": "img"}
     return el("svg", *parts, xmlns="http://www.w3.org/2000/svg", **size)
+
+
+def _clipped(text: str, limit: int) -> str:
+    shown = visible(text, limit)
+    return shown if len(text) <= limit else f"{shown.partition('…')[0]}…"
 
 
 def _arrow(message: Message, parties: Sequence[str], places: Sequence[int], at: int, width: int) -> Markup:
@@ -99,7 +104,7 @@ def _arrow(message: Message, parties: Sequence[str], places: Sequence[int], at: 
     fits = max(int((right - left) * _LETTERS), int(_COLUMN * _LETTERS * 0.9))
     label = el(
         "text",
-        visible(text, fits),
+        _clipped(text, fits),
         cls="says bad" if reading.trouble else "says",
         x=str((left + right) // 2),
         y=str(y - 4),

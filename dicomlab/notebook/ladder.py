@@ -17,7 +17,7 @@ from dicomlab.notebook.message import body
 MOST_OCTETS = 21_000
 _OPENING = 0.7
 """Of the octets of a ladder, those after which lines no longer open."""
-_FIELDS, _OCTET_LINES = 40, 6
+_FIELDS, _OCTET_LINES = 18, 4
 _TEXT = 140
 _ALIKE = 3
 """Messages of one kind that are shown before those that follow them are counted."""
