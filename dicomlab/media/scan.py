@@ -15,6 +15,7 @@ from pathlib import Path
 from dicomlab.errors import MissingExtra, UsageError
 from dicomlab.media.cache import CACHE_FROM_ROWS, Parts, load
 from dicomlab.media.chunk import FILE_TIMEOUT_S, Batch, failed_rows, opened_descriptor, read_chunk, unlisted_rows
+from dicomlab.media.fields import FILE_START
 from dicomlab.media.found import BASE, Scan, trace_file
 from dicomlab.media.index import Collector, Index, part_of
 from dicomlab.media.known import Known, Run
@@ -22,7 +23,6 @@ from dicomlab.media.listing import Entry, Folder, Unlisted, list_folders, reason
 from dicomlab.media.workers import Processes
 from dicomlab.model.progress import Control
 from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import PREFIX_END
 
 CHUNK_FILES = 500
 """Files of one task of an executor."""
@@ -304,7 +304,7 @@ class _Scanner:
                 with suppress(OSError, ValueError):
                     descriptor = opened_descriptor(str(self._root), path)
                     try:
-                        start = os.read(descriptor, PREFIX_END)
+                        start = os.read(descriptor, FILE_START)
                     finally:
                         os.close(descriptor)
             name = "/".join(part for part in (path, member) if part)

@@ -37,6 +37,7 @@ class Tables:
     """The part of a ``MediaSet`` that looks through its files and shows what it found."""
 
     path: Path
+    fictional: bool
     _cache: Cache
     _lock: threading.RLock
     _scan: Scan | None
@@ -162,7 +163,8 @@ class Tables:
         return self.path.parent, self.path
 
     def _channel(self, source: str = "") -> Channel:
-        return open_channel("file", source or "dicomlab", str(self.path), lambda octets: f"{len(octets)} octets")
+        said = lambda octets: f"{len(octets)} octets"  # noqa: E731
+        return open_channel("file", source or "dicomlab", str(self.path), said, fictional=self.fictional)
 
     # --- tables -----------------------------------------------------------------------------------------------------
 

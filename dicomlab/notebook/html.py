@@ -33,11 +33,15 @@ def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
 
 @lru_cache(maxsize=8)
 def style(*names: str) -> Markup:
-    """Style sheets of this room, the common one first."""
+    """Style sheets of this room as one, the common one first."""
+    return style_of("summary", *names)
+
+
+@lru_cache(maxsize=8)
+def style_of(*names: str) -> Markup:
+    """These style sheets of this room as one."""
     static = files("dicomlab.notebook").joinpath("static")
-    return Markup(
-        "".join(f"<style>{static.joinpath(f'{one}.css').read_text('utf-8')}</style>" for one in ("summary", *names))
-    )
+    return Markup(f"<style>{''.join(static.joinpath(f'{one}.css').read_text('utf-8') for one in names)}</style>")
 
 
 def render(summary: Summary) -> str:

@@ -124,6 +124,27 @@ class Walker:
             yield Element(tag, vr, at, value, end - value)
             at = end
 
+    def items(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Give the items of the sequence value from `at` to `end`: its start, its data set from and to, what follows.
+
+        Raises
+        ------
+        RemoteProtocolError
+            As :func:`elements`.
+        """
+        while at + 8 <= end:
+            tag, _, value, length = self.header(at, implicit=True)
+            if tag == _SEQUENCE_END:
+                return
+            if tag != _ITEM:
+                raise self.broken("something other than an item in a sequence", at)
+            open_ended = length == _UNDEFINED
+            after = self._after_item(value, implicit=self.implicit, depth=1) if open_ended else value + length
+            if after > end:
+                raise self.broken("an item is cut", at)
+            yield at, value, after - (8 if open_ended else 0), after
+            at = after
+
     def _after_items(self, at: int, *, implicit: bool, depth: int) -> int:
         while True:
             tag, _, value, length = self.header(at, implicit=True)

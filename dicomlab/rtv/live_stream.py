@@ -133,7 +133,9 @@ class LiveStream(SearchPath, Summarised):
             A flow that can't be received.
         """
         if self._station is None:
-            self._station = Station(self.session, on_frame=self._take, on_audio=self._take_audio, **self._how)
+            self._station = Station(
+                self.session, on_frame=self._take, on_audio=self._take_audio, fictional=self.fictional, **self._how
+            )
             for one in self._station.receptions:
                 if isinstance(one, VideoReception):
                     one.fictional = self.fictional

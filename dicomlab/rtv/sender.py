@@ -17,6 +17,7 @@ from dicomlab.rtv.grains import fragments
 from dicomlab.rtv.rfc4175 import PlannedPacket, plan
 from dicomlab.rtv.rtcp import CNAME, Bye, Description, SenderReport, encode_rtcp
 from dicomlab.rtv.rtp import HEADER_OCTETS, RtpPacket, encode_rtp
+from dicomlab.rtv.train import train_of
 from dicomlab.rtv.udp import SendingSocket, per_call
 from dicomlab.rtv.video import VideoFormat
 
@@ -40,6 +41,7 @@ class Line:
     octets: int = 0
     filter: Filter | None = None
     channel: Channel | None = None
+    control_channel: Channel | None = None
 
     def send(self, datagram: bytes) -> None:
         """Send one packet to every path."""
@@ -50,10 +52,14 @@ class Line:
             for path in self.sockets:
                 path.send(one)
 
-    def record(self, octets: bytes | memoryview) -> None:
-        """Record what leaves, where somebody traces; of many packets sent at once the first."""
+    def record(self, octets: bytes | memoryview, rows: NDArray[np.uint8] | None = None, last: int = 0) -> None:
+        """Record what leaves, where somebody traces: one packet, or several as `rows`, the last with `last` octets."""
         if self.channel is not None:
-            self.channel.tap("sent", octets)
+            train, first = b"", len(octets)
+            if rows is not None:
+                first = rows.shape[1]
+                train = train_of(rows[1:], [first] * (len(rows) - 2) + [last])
+            self.channel.tap("sent", octets[:first], size=len(octets), train=train)
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:
         """Number a packet and send it."""
@@ -79,8 +85,11 @@ class Line:
         self._control([SenderReport(self.ssrc, 0, 0, self.packets & 0xFFFFFFFF, 0), name, Bye((self.ssrc,))])
 
     def _control(self, reports: list[SenderReport | Description | Bye]) -> None:
+        octets = encode_rtcp(reports)
+        if self.control_channel is not None and self.control:
+            self.control_channel.tap("sent", octets)
         for path in self.control:
-            path.send(encode_rtcp(reports))
+            path.send(octets)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -196,10 +205,10 @@ class VideoSender:
             return
         self.line.packets += count
         self.line.octets += size
+        self.line.record(octets, rows, head + tail)
         part = per_call(stride) * stride
         for start in range(0, size, part):
             piece = octets[start : start + part]
-            self.line.record(piece[:stride])
             for path in self.line.sockets:
                 path.send_many(piece, stride)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dicomlab.errors import Refused, Unreachable, UsageError
 from dicomlab.rtv.clock import NS_PER_S, TAI_MINUS_UTC_S
+from dicomlab.rtv.train import HEAD_OCTETS, train_of
 
 LINUX = sys.platform == "linux"
 UDP_SEGMENT, UDP_GRO = 103, 104
@@ -73,6 +74,18 @@ class Batch:
         """The octets of one datagram."""
         start = row * self.stride
         return self.octets.data[start : start + self.length(row)]
+
+    def train(self) -> bytes:
+        """What a trace keeps of the datagrams after the first."""
+        if self.count < 2:
+            return b""
+        heads = np.zeros((self.count - 1, HEAD_OCTETS), np.uint8)
+        last = (self.count - 1) * self.stride
+        width = min(self.stride, HEAD_OCTETS)
+        heads[:-1, :width] = self.octets[:last].reshape(-1, self.stride)[1:, :width]
+        end = self.octets[last : last + HEAD_OCTETS]
+        heads[-1, : len(end)] = end
+        return train_of(heads, self.sizes()[1:])
 
 
 class ReceivingSocket:
