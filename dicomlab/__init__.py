@@ -102,6 +102,8 @@ __all__ = [  # what loads when it is first asked for
 
 _links.bind(
     html="dicomlab.notebook.html:render",
+    view="dicomlab.notebook.viewer:view",
+    view_report="dicomlab.notebook.viewer:view_report",
     ladder="dicomlab.notebook.ladder:ladder",
     compare="dicomlab.notebook.ladder:compare",
     mermaid="dicomlab.notebook.ladder:mermaid",

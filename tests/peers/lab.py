@@ -273,6 +273,7 @@ class Notebook:
         )
         light = "true" if name == "light" else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+        self.page.wait_for_function("() => !document.querySelector('#jupyterlab-splash')")
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def faults(self) -> list[str]:
