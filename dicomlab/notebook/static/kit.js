@@ -112,3 +112,33 @@ function sparkline(title, unit, length = 120) {
   };
   return { node, add, draw };
 }
+
+/** A bar with what it says beside it; `show` takes what the kernel tells of an operation, or null. */
+function progressBar(stop) {
+  const fill = el("div");
+  const bar = el("div", { cls: "dl-progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const says = el("span", { cls: "dl-says" });
+  const end = button("stop", "End it; what arrived stays", stop);
+  const node = el("div", { cls: "dl-bar dl-transfer-line" }, bar, says, end);
+  const show = (line, ended = false, stopping = false) => {
+    node.hidden = !line;
+    if (!line) return;
+    const part = line.total ? Math.min(1, line.done / line.total) : ended ? 1 : null;
+    bar.classList.toggle("dl-unknown", part === null);
+    fill.style.width = part === null ? "" : `${100 * part}%`;
+    if (part === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(100 * part));
+    const words = [`${line.done.toLocaleString("en")}${line.total ? ` of ${line.total.toLocaleString("en")}` : ""}`];
+    if (line.failed) words.push(`${line.failed} failed`);
+    if (line.octets) words.push(octetsInWords(line.octets));
+    if (!ended && line.octets_per_s) words.push(`${octetsInWords(line.octets_per_s)}/s`);
+    if (!ended && line.left_s !== null) words.push(`${timeInWords(line.left_s)} left`);
+    if (ended) words.push(`in ${timeInWords(line.elapsed_s)}`);
+    setText(says, words.join("   "));
+    bar.setAttribute("aria-valuetext", words.join(", "));
+    end.hidden = ended;
+    end.disabled = stopping;
+    setText(end, stopping ? "stopping …" : "stop");
+  };
+  return { node, show };
+}
