@@ -102,6 +102,11 @@ __all__ = [  # what loads when it is first asked for
 
 _links.bind(
     html="dicomlab.notebook.html:render",
+    browse="dicomlab.notebook.browser:browse",
+    transfer="dicomlab.notebook.transfer:watch",
+    play="dicomlab.notebook.player:play",
+    view="dicomlab.notebook.viewer:view",
+    view_report="dicomlab.notebook.viewer:view_report",
     ladder="dicomlab.notebook.ladder:ladder",
     message="dicomlab.notebook.message:opened",
     compare="dicomlab.notebook.comparison:compare",
