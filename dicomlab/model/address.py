@@ -35,13 +35,17 @@ class AEAddress:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``"PACS@10.0.0.5:104"`` or ``"PACS@[::1]:104"``; without a port, 104."""
+    def parse(cls, text: str, *, listens: bool = False) -> Self:
+        """Read ``"PACS@10.0.0.5:104"`` or ``"PACS@[::1]:104"``; without a port, 104.
+
+        Port 0 stands for any free one, which only who `listens` can have.
+        """
         title, at, rest = text.rpartition("@")
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^:\[\]\s/]+)(?::(.*))?", rest)
         if not at or not found:
             raise UsageError(f"{text!r} is no address of an Application Entity: write AET@host:port")
-        port = DICOM_PORT if found[2] is None else _port(found[2], text)
+        free = listens and found[2] == "0"
+        port = 0 if free else DICOM_PORT if found[2] is None else _port(found[2], text)
         return cls(ae_title(title), found[1].strip("[]"), port)
 
     def __str__(self) -> str:
