@@ -7,9 +7,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from docutils.nodes import Node, literal_block
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.highlighting import lexers
+from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -69,9 +71,21 @@ def _relink(content: list[str]) -> None:
         content[0] = content[0].replace(written, shown)
 
 
-def setup(app: Sphinx) -> None:
+class Diagram(SphinxDirective):
     """Mermaid stays text: its renderer would come from another host."""
+
+    has_content = True
+
+    def run(self) -> list[Node]:
+        """Show what is written."""
+        text = "\n".join(self.content)
+        return [literal_block(text, text, language="text")]
+
+
+def setup(app: Sphinx) -> None:
+    """Hang onto what Sphinx reads."""
     lexers["mermaid"] = TextLexer()
+    app.add_directive("mermaid", Diagram)
     app.connect("source-read", lambda _app, _name, content: _relink(content))
     app.connect("include-read", lambda _app, _path, _name, content: _relink(content))
 

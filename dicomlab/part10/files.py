@@ -241,14 +241,9 @@ class Parcel:
         return _Opened(self, 0)
 
     def pieces(self, octets: int) -> Iterator[bytes]:
-        """The first `octets` of the Part 10 file as they are read: no more than a piece of it is in memory.
+        """The first `octets` of the Part 10 file as they are read, a piece in memory; raises as :meth:`open` does.
 
-        Raises
-        ------
-        ServiceError
-            C000H: there are fewer, or it has become shorter since it was looked at.
-        OSError
-            It can't be read.
+        C000H where there are fewer.
         """
         left = octets
         if self.path is None or self.opener is not None:

@@ -225,6 +225,10 @@ def begins_whole(head: Octets, size: int, transfer_syntax_uid: str) -> bool:
 
     It does where plain elements go on, from the first to one in `head` that ends where the data set does. Where it does
     not, nothing is said: :func:`length_of_whole` tells.
+
+    Source
+    ------
+    PS3.5 §7.1, §A.1, §A.2.
     """
     if transfer_syntax_uid in (DEFLATED_LE, EXPLICIT_BE):
         return False
