@@ -17,6 +17,7 @@ from dicomlab.model.report import Outcome, Report
 from dicomlab.part10.files import SUCCESS, Parcel, Unfit, parcels
 from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
 from dicomlab.web.datasets import NOT_ALLOWED, SERIES, STUDY, series_of, to_explicit_le, uids_of
+from dicomlab.web.finer import count_of
 from dicomlab.web.http import MAX_JSON, Answer, Conversation, Site
 from dicomlab.web.media_types import DICOM, DICOM_JSON, RELATED, MediaType
 from dicomlab.web.multipart import closing, new_boundary, part_head
@@ -30,7 +31,7 @@ BATCH_OCTETS = 16 << 20
 """Where data sets are given, and no files, so much is in memory for each stream, and twice more for what waits."""
 PAGE = 1000
 """Rows that one request of a search asks for."""
-_UID, _COUNT = column("SOPInstanceUID"), column("NumberOfSeriesRelatedInstances")
+_UID = column("SOPInstanceUID")
 _NO_SERVICE = frozenset({404, 405, 501})
 _TRANSCODED = "sent in Explicit VR Little Endian: web services don't carry the stored one (PS3.18 §8.7.3)"
 
@@ -60,6 +61,10 @@ def _series_of(one: Parcel) -> _Series:
             return series_of(octets, one.meta.transfer_syntax_uid)
     except (DicomlabError, OSError):  # it may be sent all the same: where it will lie is all that is not known
         return "", ""
+
+
+def _count(http: Conversation, series: _Series) -> int | None:
+    return count_of(Searcher(http, Verdict(), page=2), "instance", *series)
 
 
 class _Unreadable(Exception):
@@ -164,7 +169,7 @@ class Storer:
     def _missing(self, http: Conversation, series: _Series) -> set[str]:
         """What the answers name of a series and a whole search of it does not."""
         missing = set(self._named[series])
-        if series in self._new and self._count(http, series) == len(missing):
+        if series in self._new and _count(http, series) == len(missing):
             return set()
         verdict = Verdict()
         resource = Resource("search", "instance", *series)
@@ -174,18 +179,6 @@ class Storer:
                 break
         return missing if verdict.complete and not self._control.cancelled else set()
 
-    def _count(self, http: Conversation, series: _Series) -> int | None:
-        """How many instances of a series the server says that it has; None where it doesn't say."""
-        study, uid = series
-        key = Key(column("SeriesInstanceUID"), "single", (uid,))
-        rows = Searcher(http, Verdict(), page=2).search(
-            Resource("search", "series", study), (key,), (key.column, _COUNT)
-        )
-        for row in rows:
-            value = next(iter(row[_COUNT.name]), None)
-            return value if isinstance(value, int) else None
-        return 0
-
     def _look_before(self, batch: Sequence[_Item]) -> None:
         """See whether the server has something of a series that comes in whole batches."""
         series = batch[0].series
@@ -193,7 +186,7 @@ class Storer:
             return
         self._looked_for.add(series)
         try:
-            if all(series) and self._count(self._http, series) == 0:
+            if all(series) and _count(self._http, series) == 0:
                 self._new.add(series)
         except DicomlabError as error:
             self._http.channel.note(f"what is there of a series can't be looked for: {error}")
