@@ -9,7 +9,9 @@ from typing import Any, Literal, overload
 from urllib.parse import urlsplit, urlunsplit
 
 from dicomlab.errors import DicomlabError, Refused, ServiceError, Unreachable, UsageError
-from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
+from dicomlab.model.cells import typed_rows
+from dicomlab.model.columns import Cells
+from dicomlab.model.path import SearchPath, StorePath, Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
@@ -35,6 +37,8 @@ STREAMS = 4
 """Series that a retrieve fetches, and requests that a store has under way, at once."""
 PAGE = 1000
 """Rows that one search request asks for."""
+ROWS_AT_ONCE = 250
+"""Rows that are made cells together."""
 
 
 class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
@@ -66,7 +70,8 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         ... (see :mod:`dicomlab.web.servers`). Else it is told by its address, by :meth:`verify` and
         :meth:`capabilities`. ``web.server`` shows what is known.
     fuzzy : bool
-        Ask for fuzzy matching of person names; servers that don't have it match them literally.
+        Ask for fuzzy matching of person names; servers that don't have it match them literally. Of one search:
+        ``find("study", PatientName="Doe", fuzzy=True)``; whether the server does it is in ``cohort.granted``.
     fictional : bool
         Its patients are known to be synthetic, so reprs show them.
     adapter : requests.adapters.BaseAdapter, optional
@@ -76,6 +81,8 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
     ------
     PS3.18 §10 (Studies Service).
     """
+
+    _options = frozenset({"fuzzy"})
 
     def __init__(
         self,
@@ -205,10 +212,11 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
 
     # --- find --------------------------------------------------------------------------------------------------------
 
-    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Row]:
+    def _search(self, query: Query, control: Control, verdict: Verdict) -> Iterator[Cells]:
         with Conversation(self._site, control) as http, control.on_cancel(http.shut):
-            searcher = Searcher(http, verdict, self._page, query.limit, self.server, self._fuzzy)
-            yield from searcher.rows(query)
+            fuzzy = dict(query.options).get("fuzzy", self._fuzzy)
+            searcher = Searcher(http, verdict, self._page, query.limit, self.server, fuzzy)
+            yield from typed_rows(query.columns, searcher.rows(query), min(ROWS_AT_ONCE, (query.limit or PAGE) + 1))
 
     # --- retrieve ----------------------------------------------------------------------------------------------------
 

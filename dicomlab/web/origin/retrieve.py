@@ -7,13 +7,14 @@ PS3.18 §10.4 (retrieve transaction).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import Interrupted, RemoteProtocolError
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
 from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, multipart_of, parse_content_type
@@ -40,6 +41,8 @@ from dicomlab.web.xml_model import to_xml
 DICOM_XML = "application/dicom+xml"
 _PIXEL_DATA = 0x7FE00010
 _BATCH_OCTETS = 1 << 16
+_READY_OCTETS = 16 << 20
+"""Metadata that is made before the answer begins, so that its head can say what is left out."""
 _METADATA_OFFERS = (DICOM_JSON, "application/json", multipart_of(DICOM_XML))
 
 
@@ -171,11 +174,27 @@ class Retrieve:
         chosen = accept.best(_METADATA_OFFERS)
         if not chosen:
             raise Problem(406, f"metadata is given as {' or '.join(_METADATA_OFFERS)}")
-        if not chosen.startswith(RELATED):
-            return StreamingResponse(_json_array(held, address), media_type=DICOM_JSON, headers=headers)
-        kind = {"Content-Type": DICOM_XML}
-        pieces = [octets_piece(kind, to_xml(metadata(one, address.link))) for one in held]
-        return with_parts(pieces, DICOM_XML, headers)
+        in_xml = chosen.startswith(RELATED)
+        coming = _documents(held, address, to_xml if in_xml else msgspec.json.encode)
+        ready: list[bytes] = []
+        unreadable = octets = 0
+        for one in coming:  # what can't be read must be known before the head of the answer goes
+            if one is None:
+                unreadable += 1
+                continue
+            ready.append(one)
+            octets += len(one)
+            if octets > _READY_OCTETS and not in_xml:
+                break
+        if not ready:
+            raise Problem(500, f"{unreadable} instances are held here and none of them can be read")
+        headers |= warning(f"{unreadable} instances can not be read and are left out") if unreadable else {}
+        status = 206 if unreadable else 200
+        if not in_xml:
+            return StreamingResponse(_json_array(ready, coming), status, headers, media_type=DICOM_JSON)
+        answer = with_parts([octets_piece({"Content-Type": DICOM_XML}, one) for one in ready], DICOM_XML, headers)
+        answer.status_code = status
+        return answer
 
     def _bulk(self, held: Sequence[Held], resource: Resource, accept: Accept, address: Address) -> list[Piece]:
         """Bulk values of one instance or of many; of many those that have one."""
@@ -203,11 +222,23 @@ def _wants_bulk(accept: Accept) -> bool:
     return accept.ranges[0].part not in (DICOM, "*/*") and accept.takes_octets()
 
 
-def _json_array(held: Sequence[Held], address: Address) -> Iterator[bytes]:
-    encode: Any = msgspec.json.encode
+def _documents(
+    held: Sequence[Held], address: Address, write: Callable[[dict[str, Any]], bytes]
+) -> Iterator[bytes | None]:
+    """The metadata of each instance; None where it can't be read."""
+    for one in held:
+        try:
+            yield write(metadata(one, address.link))
+        except RemoteProtocolError:
+            yield None
+
+
+def _json_array(ready: Iterable[bytes], coming: Iterator[bytes | None]) -> Iterator[bytes]:
     waiting = bytearray(b"[")
-    for at, one in enumerate(held):
-        waiting += (b"," if at else b"") + encode(metadata(one, address.link))
+    for at, one in enumerate(chain(ready, coming)):
+        if one is None:  # nothing can be said of it any more: the answer breaks off, so that nobody takes it for whole
+            raise Interrupted("an instance can't be read", endpoint="metadata")
+        waiting += (b"," if at else b"") + one
         if len(waiting) >= _BATCH_OCTETS:
             yield bytes(waiting)
             waiting.clear()
