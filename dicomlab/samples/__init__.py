@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from dicomlab.samples.department import Department
+    from dicomlab.samples.workday import Department
 
 
 def department(seed: int = 0, patients: int = 6, day: date | None = None) -> Department:
@@ -36,7 +36,7 @@ def department(seed: int = 0, patients: int = 6, day: date | None = None) -> Dep
     UsageError
         No patient.
     """
-    from dicomlab.samples.department import Department
+    from dicomlab.samples.workday import Department
 
     return Department(seed, patients, day)
 
