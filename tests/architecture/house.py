@@ -34,7 +34,9 @@ CODECS: Mapping[str, tuple[str, ...]] = {
 """The codecs that the design names: octets to values and back. A file of these rooms whose documentation says "No I/O"
 is one too, and is held to it."""
 
-PURE_MODEL = ("cells", "columns", "matching", "query", "values", "workitem", "workitem_attributes", "worklist")
+PURE_MODEL = (
+    "cells", "columns", "matching", "query", "values", "workitem", "workitem_attributes", "workitem_service", "worklist",
+)  # fmt: skip
 """The values of the model that codecs speak; they do no I/O either."""
 
 _LEAVES = ("dicomlab.errors", "dicomlab.profiles", "dicomlab.demo", "dicomlab.__main__")

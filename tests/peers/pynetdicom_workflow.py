@@ -124,8 +124,8 @@ class WorkflowScp:
     def _action(self, event: evt.Event) -> tuple[int, Dataset | None]:
         uid, information = event.request.RequestedSOPInstanceUID, event.action_information
         self.actions.append((event.action_type, information))
-        if event.action_type == 3:
-            self._receiver = information.ReceivingAE
+        if event.action_type in (3, 4):
+            self._receiver = information.ReceivingAE if event.action_type == 3 else ""
         if event.action_type == 1:
             kept = self.workitems.get(uid)
             if kept is None:
