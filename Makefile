@@ -7,7 +7,7 @@ PYTEST := $(BIN)/coverage run -m pytest
 COVERED := $(BIN)/coverage report --skip-covered
 NOTEBOOKS = $(if $(wildcard notebooks/*.ipynb),notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg)
 
-.PHONY: help demo lab test test-full lint bench peers clean
+.PHONY: help demo lab test test-full lint bench docs peers clean
 
 help:
 	@echo "make demo       a cohort from a PACS into a table, over DIMSE, over the web and from media; nothing external"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-full  the long matrices too"
 	@echo "make lint       ruff, mypy, import rules"
 	@echo "make bench      how fast, side by side with real peers"
+	@echo "make docs       the site: tutorials, how-to pages, reference; into docs/_build/html"
 	@echo "make clean      remove what these targets made"
 
 demo: .venv/base
@@ -41,11 +42,15 @@ lint: .venv/all,test
 bench: .venv/all,test
 	$(BIN)/python bench/run.py
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 peers:
 	@tests/peers/install.sh
 
 clean:
-	rm -rf .venv dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------- .venv, one stamp for each set of extras

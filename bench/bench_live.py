@@ -35,7 +35,7 @@ from tests.peers.processes import LOOPBACK, free_port
 SECONDS = {1: 1.0, 3: 5.0, 7: 10.0}
 HD, UHD = (1920, 1080), (3840, 2160)
 _START_S = 1.0
-BUFFER_OCTETS = 128 << 20
+BUFFER_OCTETS = 512 << 20
 """What we ask for; without the right to administer the network, ``rmem_max`` is what one gets."""
 
 

@@ -1,5 +1,7 @@
 """``WebEndpoint`` beside requests, dicomweb-client and pydicom: retrieving, searching and storing, all on one Orthanc.
 
+Jobs (``--only``): memory, files, peaks, qido, metadata, reader, store, slow.
+
 Rows in seconds compare times of the same work in the same run; rows in MiB compare how far the peak of memory grows in
 a fresh process. Completeness checks, ledger and the tap stay on.
 """
@@ -74,14 +76,19 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     with Orthanc(scratch / "orthanc") as orthanc:
         for folder in ("ct", "index", "big"):
             WebEndpoint(orthanc.url).store(scratch / folder, progress=False).raise_for_failures()
-        yield from memory(size, orthanc, ct)
-        yield from files(size, scratch, orthanc, ct)
-        yield from peaks(scratch, orthanc, ct, big)
-        yield from qido(size, orthanc, index)
-        yield from metadata(size, orthanc, ct)
-        yield from reader(size)
-        yield from store(size, scratch, orthanc)
-        yield from slow(size, scratch, orthanc, index)
+        jobs = {
+            "memory": lambda: memory(size, orthanc, ct),
+            "files": lambda: files(size, scratch, orthanc, ct),
+            "peaks": lambda: peaks(scratch, orthanc, ct, big),
+            "qido": lambda: qido(size, orthanc, index),
+            "metadata": lambda: metadata(size, orthanc, ct),
+            "reader": lambda: reader(size),
+            "store": lambda: store(size, scratch, orthanc),
+            "slow": lambda: slow(size, scratch, orthanc, index),
+        }
+        for job, rows in jobs.items():
+            if size.chosen(job):
+                yield from rows()
 
 
 # --- data
@@ -142,19 +149,25 @@ def to_null(url: str, study: str) -> int:
 
 
 class Octets:
-    """A sink that keeps the octets of each instance."""
+    """A sink in which each instance is in one piece of memory; kept, or let go for the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool) -> None:
         self.files: list[bytearray] = []
+        self.count = 0
+        self._keep = keep
+        self._coming = bytearray()
 
     def begin(self, arrival: Arrival) -> Octets:
-        self.files.append(bytearray(arrival.file_meta or b""))
+        self._coming = bytearray(arrival.file_meta or b"")
         return self
 
     def write(self, octets: Any, /) -> None:
-        self.files[-1] += octets
+        self._coming += octets
 
     def finish(self) -> Outcome:
+        self.count += 1
+        if self._keep:
+            self.files.append(self._coming)
         return Outcome("", "done")
 
     def abandon(self) -> None:
@@ -173,19 +186,23 @@ def memory(size: Size, orthanc: Orthanc, study: str) -> Iterator[Row]:
     wanted = [one.wanted for one in web.find("instance", StudyInstanceUID=study, progress=False)]
     client = DICOMwebClient(orthanc.url)
 
-    def ours() -> None:
-        sink = Octets()
+    def ours(*, keep: bool) -> None:
+        sink = Octets(keep=keep)
         with dicomlab.trace():
             web.deliver(wanted, sink, Control())
-        assert len(sink.files) == size.slices
+        assert sink.count == size.slices
 
     def theirs() -> None:
         kinds = (("application/dicom", "*"),)
         assert len(client.retrieve_series(study, f"{study}.1", media_types=kinds)) == size.slices
 
     what = f"series to memory, {size.slices} x 0.5 MiB"
-    yield side_by_side(what, ("deliver", ours), ("requests to null", lambda: to_null(orthanc.url, study)), size.rounds)
-    yield side_by_side(what, ("deliver", ours), ("dicomweb-client retrieve_series", theirs), size.rounds)
+    null = ("requests to null", lambda: to_null(orthanc.url, study))
+    peer = ("dicomweb-client retrieve_series", theirs)
+    one_by_one, kept = ("deliver, one by one", lambda: ours(keep=False)), ("deliver, all kept", lambda: ours(keep=True))
+    yield side_by_side(what, one_by_one, null, size.rounds)
+    yield side_by_side(what, kept, null, size.rounds)
+    yield side_by_side(what, kept, peer, size.rounds)
 
 
 def files(size: Size, scratch: Path, orthanc: Orthanc, study: str) -> Iterator[Row]:

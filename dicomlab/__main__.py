@@ -7,11 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +152,7 @@ def _scan(arguments: argparse.Namespace) -> int:
     if output is not None and output.suffix not in (".parquet", ".csv"):
         raise UsageError(f"{output}: the table is written as .parquet or .csv")
     media = dicomlab.MediaSet(arguments.path, cache=not arguments.no_cache)
-    with _processes(arguments.processes) as executor:
-        media.scan(arguments.include, executor=executor)
+    media.scan(arguments.include, executor=arguments.processes if arguments.processes > 1 else None)
     print(media.find(arguments.level, include=arguments.include if arguments.level == "instance" else ()))
     if output is not None:
         table = media.instances
@@ -168,15 +164,6 @@ def _scan(arguments: argparse.Namespace) -> int:
         print(f"\n{len(errors)} files are not indexed:")
         print(errors.groupby("kind").size().to_string())
     return 0
-
-
-@contextmanager
-def _processes(number: int) -> Iterator[Executor | None]:
-    if number < 2:
-        yield None
-        return
-    with ProcessPoolExecutor(number, mp_context=get_context("spawn")) as executor:
-        yield executor
 
 
 def _source(arguments: argparse.Namespace) -> Any:

@@ -64,8 +64,9 @@ class Archive(Summarised):
     path : path, optional
         The folder where everything is kept, from one session to the next. None: a temporary one, removed at the end.
     address : str, optional
-        ``"AET@host:port"`` of the SCP. None: ``DICOMLAB`` on a free port of the loopback interface, where nobody but
-        this machine can reach it. Any other host opens the archive, unprotected, to whoever can reach that address.
+        ``"AET@host:port"`` of the SCP; port 0: a free one. None: ``DICOMLAB`` on a free port of the loopback interface,
+        where nobody but this machine can reach it. Any other host opens the archive, unprotected, to whoever can reach
+        that address.
     web_port : int, optional
         Port of the origin server on the same host; 0: a free one. None: no port at all; ``archive.web`` reaches it
         inside this process, and so does a session given to ``archive.mount``.
@@ -129,7 +130,7 @@ class Archive(Summarised):
         trace: Trace | None = None,
     ) -> None:
         self._given = Path(path) if path is not None else None
-        self._at = AEAddress.parse(address) if address is not None else None
+        self._at = AEAddress.parse(address, listening=True) if address is not None else None
         self._on_store = on_store
         self._web_port = web_port
         self._known = dict(known or {})

@@ -22,8 +22,9 @@ from dicomlab.dimse.items import Role, UserInformation
 from dicomlab.dimse.pdu import Octets
 from dicomlab.dimse.secure import SecureSocket
 from dicomlab.dimse.state import Event, State
-from dicomlab.errors import CommunicationError, RemoteProtocolError
+from dicomlab.errors import CommunicationError, Interrupted, RemoteProtocolError
 from dicomlab.model.trace import Channel
+from dicomlab.part10.contents import shrunk
 
 CANCEL_GRACE_S = 3.0
 """How long a peer may take to end what was cancelled before it is aborted: an instance on its way may be large."""
@@ -231,14 +232,26 @@ class Association(Connection):
                     batch += (pdu.data_header(context_id, kind | last, end - at), memoryview(part)[at:end])
                     at = end or 1
                     if len(batch) >= _GATHER:
-                        self._transmit(*batch)
-                        release_views(batch)
+                        self._hand_over(batch, part)
                         if at - kept > _MAPPED_OCTETS:
                             kept = at
                             _let_go(part)
-            self._transmit(*batch)
+            self._hand_over(batch, data)
+            if shrunk(data):
+                raise self._cut()
         finally:
             release_views(batch)
+
+    def _hand_over(self, batch: list[Octets], source: Octets | None) -> None:
+        if shrunk(source):
+            raise self._cut()
+        self._transmit(*batch)
+        release_views(batch)
+
+    def _cut(self) -> Interrupted:
+        """What has left can't be taken back, but it is no whole message yet, or nobody has believed it."""
+        self.abort()
+        return self.interrupted("a file became shorter while it was sent, so the association was aborted")
 
     def answer(
         self, name: str, message_id: int, on_cancel: Callable[[], None] | None = None, timeout_s: float | None = None
@@ -257,12 +270,13 @@ class Association(Connection):
             if message is None:
                 raise self.interrupted(f"released the association where a {name} was due")
             command = message.command
-            if on_cancel is not None and command.name == "C-CANCEL-RQ":
+            came = command.name
+            if on_cancel is not None and came == "C-CANCEL-RQ":
                 on_cancel()
                 continue
-            if command.name != name or command.number("MessageIDBeingRespondedTo") != message_id:
+            if came != name or command.number("MessageIDBeingRespondedTo") != message_id:
                 number = command.number("MessageIDBeingRespondedTo")
-                raise self.broken(f"{command.name} ({number}) where {name} ({message_id}) was due", "PS3.7 §9.3")
+                raise self.broken(f"{came} ({number}) where {name} ({message_id}) was due", "PS3.7 §9.3")
             return message
 
     def request(self, context: Context, name: str, data: Octets | None = None, **fields: Value) -> int:

@@ -45,6 +45,7 @@ COMMAND_FIELDS = {
     "C-CANCEL-RQ": 0x0FFF,
 }
 """The Command Field (0000,0100) of each message (PS3.7 Table E.1-1)."""
+_CANCEL = COMMAND_FIELDS["C-CANCEL-RQ"]
 _NAMES = {code: name for name, code in COMMAND_FIELDS.items()}
 _REQUESTED = ("N-GET", "N-SET", "N-ACTION", "N-DELETE")
 
@@ -135,7 +136,7 @@ def meaning_of(keyword: str, number: int, sop_class_uid: str) -> str:
     return by_class.get(family, {}).get(number, "")
 
 
-_ELEMENT = Struct("<HHL")
+_ELEMENT, _GROUP_LENGTH = Struct("<HHL"), Struct("<HHLL")
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -240,19 +241,21 @@ def encode_command(command: Command) -> bytes:
     ------
     PS3.7 §6.3.1.
     """
-    body = b""
-    for keyword, value in sorted(command.fields.items(), key=_by_element):
+    fields = command.fields
+    parts = [b""]
+    for keyword in sorted(fields, key=_element):
         element, vr = _ELEMENTS[keyword]
         if element:
-            octets = _encode(keyword, vr, value)
-            body += _ELEMENT.pack(0, element, len(octets)) + octets
-    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+            octets = _encode(keyword, vr, fields[keyword])
+            parts += (_ELEMENT.pack(0, element, len(octets)), octets)
+    parts[0] = _GROUP_LENGTH.pack(0, 0, 4, sum(map(len, parts)))
+    return b"".join(parts)
 
 
-def _by_element(item: tuple[str, Value]) -> int:
-    if item[0] not in _ELEMENTS:
-        raise LocalProtocolError(f"{item[0]} is no command element", section="PS3.7 §E.1")
-    return _ELEMENTS[item[0]][0]
+def _element(keyword: str) -> int:
+    if keyword not in _ELEMENTS:
+        raise LocalProtocolError(f"{keyword} is no command element", section="PS3.7 §E.1")
+    return _ELEMENTS[keyword][0]
 
 
 def _encode(keyword: str, vr: str, value: Value) -> bytes:
@@ -295,27 +298,25 @@ def decode_command(octets: Octets) -> Command:
 def _decoded(octets: bytes) -> Command:
     """The pending responses of one operation are all alike, so the last few command sets are remembered."""
     fields: dict[str, Value] = {}
-    at = 0
-    while at < len(octets):
-        if at + 8 > len(octets):
+    at, size = 0, len(octets)
+    while at < size:
+        if at + 8 > size:
             raise RemoteProtocolError("cut inside the header of a command element", section=_SECTION, offset=at)
         group, element, length = _ELEMENT.unpack_from(octets, at)
         end = at + 8 + length
-        if end > len(octets):
+        if end > size:
             raise RemoteProtocolError(f"({group:04X},{element:04X}) is cut", section=_SECTION, offset=at)
         if group == 0 and element in _FIELDS:
             keyword, vr = _FIELDS[element]
             fields[keyword] = _decode(vr, octets[at + 8 : end], at)
         at = end
-    command = Command(fields)
-    required = ["CommandField", "CommandDataSetType"]
-    cancel = command.code == COMMAND_FIELDS["C-CANCEL-RQ"]
-    required += ["MessageIDBeingRespondedTo"] if command.is_response or cancel else ["MessageID"]
-    required += ["Status"] if command.is_response else []
-    for keyword in required:
+    code = fields.get("CommandField", 0)
+    answers = isinstance(code, int) and (code & RESPONSE or code == _CANCEL)
+    required = ("CommandField", "CommandDataSetType", "MessageIDBeingRespondedTo" if answers else "MessageID")
+    for keyword in (*required, "Status") if answers and code != _CANCEL else required:
         if keyword not in fields:
             raise RemoteProtocolError(f"no {keyword} in a command set", section="PS3.7 §E.1", offset=at)
-    return command
+    return Command(fields)
 
 
 def _decode(vr: str, octets: bytes, at: int) -> Value:

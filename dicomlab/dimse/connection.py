@@ -144,7 +144,8 @@ class Connection:
         octets = self._buffer[self._start : self._start + size]
         self._start += size
         if kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None:  # it stays (DT-2)
-            self.channel.tap("received", octets)
+            if self.channel.trace is not None:
+                self.channel.tap("received", octets)
             return octets
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
             us, peer = self.channel.parties
@@ -174,8 +175,8 @@ class Connection:
 
     def _read_some(self, free: memoryview, deadline: float, timeout_s: float) -> int:
         while True:
-            latest = self.alive() + timeout_s if self.alive is not None else 0.0
-            left = max(deadline, latest) - time.monotonic()
+            latest = deadline if self.alive is None else max(deadline, self.alive() + timeout_s)
+            left = latest - time.monotonic()
             if left <= 0:
                 self.abort()
                 raise self.interrupted(f"nothing came for {timeout_s:g} s")
@@ -236,26 +237,20 @@ class Connection:
         """Hand whole PDUs to the socket: the one place where octets leave, and where sending is tapped."""
         if self.channel.trace is not None:
             self._tap_sent(buffers)
-        views = [memoryview(one) for one in buffers if len(one)]
+        left: Sequence[Octets] = buffers
         try:
-            while views:
+            while left:
                 self._arm(self.timeout_s)
-                sent = self._socket.sendmsg(views) if hasattr(self._socket, "sendmsg") else self._socket.send(views[0])
+                sent = self._socket.sendmsg(left) if hasattr(self._socket, "sendmsg") else self._socket.send(left[0])
                 self.last_activity = time.monotonic()
-                gone = 0
-                while gone < len(views) and sent >= len(views[gone]):
-                    sent -= len(views[gone])
-                    gone += 1
-                release_views(views[:gone])
-                del views[:gone]
-                if sent:
-                    views[0] = views[0][sent:]
+                left = _rest(left, sent)
         except TimeoutError as error:
             raise self._lost(f"it took nothing for {self.timeout_s:g} s") from error
         except OSError as error:
             raise self._lost(f"the connection broke off ({error.strerror or error})") from error
         finally:
-            release_views(views)
+            if left is not buffers:
+                release_views(list(left[:1]))
 
     def _tap_sent(self, buffers: Sequence[Octets]) -> None:
         whole = b"".join(buffers)
@@ -376,6 +371,15 @@ class Connection:
         if not isinstance(value, pdu.AssociateAccept | pdu.AssociateReject):
             raise self._unexpected(memoryview(pdu.encode(value)))
         return value
+
+
+def _rest(buffers: Sequence[Octets], gone: int) -> Sequence[Octets]:
+    """What is left of buffers when that many of their octets have gone."""
+    for number, one in enumerate(buffers):
+        if gone < len(one):
+            return [memoryview(one)[gone:], *buffers[number + 1 :]]
+        gone -= len(one)
+    return ()
 
 
 def release_views(buffers: list[Octets] | list[memoryview]) -> None:

@@ -11,21 +11,17 @@ PS3.8 §9.3, Annex D; PS3.7 §9.3, Annex D.3, Annex E; PS3.5 §7.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from itertools import islice
 
 from pydicom.datadict import keyword_for_tag
 
 from dicomlab.dimse import pdu
 from dicomlab.dimse.command import Command, decode_command, meaning_of, name_of_element
 from dicomlab.dimse.dissect import name_of
-from dicomlab.errors import DicomlabError, RemoteProtocolError
-from dicomlab.model.columns import column, format_tag
+from dicomlab.errors import RemoteProtocolError
+from dicomlab.model.columns import format_tag
 from dicomlab.model.reading import Field
-from dicomlab.part10.walk import Element, elements
+from dicomlab.part10.fields import MAX_FIELDS, data_set_fields, private_parts
 
-MAX_FIELDS = 400
-"""Fields of one kind that are shown of one message; a data set can have more than anybody reads."""
 _SHOWN_TEXT = 200
 _SHOWN_TAGS = 20
 _ITEMS = {
@@ -121,21 +117,11 @@ def private_octets(octets: bytes, syntaxes: Mapping[int, str] | None = None) -> 
         found: list[tuple[int, int]] = []
         for at, end, control in _pdvs(octets):
             if not control & pdu.COMMAND:
-                found += _private(octets, at + 6, end, (syntaxes or {}).get(octets[at + 4], ""))
+                found += private_parts(octets, at + 6, end, (syntaxes or {}).get(octets[at + 4], ""))
         return tuple(found)
     if octets[0] in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC):
         return tuple(_secrets(octets, 74))
     return ()
-
-
-def _private(octets: bytes, start: int, end: int, syntax: str) -> Iterator[tuple[int, int]]:
-    data, read = octets[start:end], 0
-    for element in _walked(data, syntax):
-        if element_field(data, element).identifying:
-            yield start + element.value, start + element.end
-        read = element.end
-    if start + read < end:
-        yield start + read, end
 
 
 def _secrets(octets: bytes, at: int) -> Iterator[tuple[int, int]]:
@@ -242,7 +228,7 @@ def _values(octets: bytes, syntaxes: Mapping[int, str]) -> Iterator[Field]:
                 *(
                     _command(octets, at + 6, end)
                     if control & pdu.COMMAND
-                    else _data_set(octets, at + 6, end, syntaxes.get(context, ""))
+                    else data_set_fields(octets, at + 6, end, syntaxes.get(context, ""))
                 ),
             ),
         )
@@ -290,46 +276,6 @@ def _tags(body: bytes) -> tuple[str, str]:
     words = [int.from_bytes(body[at : at + 2], "little") for at in range(0, len(body) // 4 * 4, 2)]
     tags = [high << 16 | low for high, low in zip(words[::2], words[1::2], strict=True)][:_SHOWN_TAGS]
     return " ".join(map(format_tag, tags)), ", ".join(keyword_for_tag(tag) or "unknown" for tag in tags)
-
-
-def _data_set(octets: bytes, start: int, end: int, syntax: str) -> Iterator[Field]:
-    """The elements of a fragment, as far as they can be walked; a fragment in the middle shows none."""
-    data = octets[start:end]
-    for element in islice(_walked(data, syntax), MAX_FIELDS):
-        yield element_field(data, element, start)
-
-
-def _walked(data: bytes, syntax: str) -> Iterator[Element]:
-    if not syntax:
-        return
-    with suppress(DicomlabError):  # the fragment is cut, or starts in the middle of a data set
-        yield from elements(data, syntax)
-
-
-def element_field(data: bytes, element: Element, base: int = 0) -> Field:
-    """One element of a data set as a field; the value of one that may identify a patient is marked so."""
-    tag, vr = element.tag, element.vr
-    try:
-        known = column(tag)
-        identifying, vr = known.identifying, vr or known.vr
-    except DicomlabError:
-        identifying = True  # binary, a sequence, or unknown: nobody knows what lies in it
-    name = f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_for_tag(tag) or 'unknown'}"
-    body = data[element.value : element.end]
-    if vr in _NUMBERS and len(body) == _NUMBERS[vr]:
-        text = str(int.from_bytes(body, "little", signed=vr in ("SS", "SL")))
-    elif vr in _BINARY:
-        text, identifying = f"{len(body)} octets", False
-    else:
-        text = _text(body)
-    meaning = name_of(text) if vr == "UI" and name_of(text) != text else ""
-    described = " ".join(filter(None, (vr, meaning)))
-    start, end = base + element.offset, base + element.end
-    return Field(name, text, described, "PS3.5 §7.1", start, end, (), identifying)
-
-
-_NUMBERS = {"US": 2, "SS": 2, "UL": 4, "SL": 4}
-_BINARY = frozenset("OB OD OF OL OV OW SQ UN FL FD AT SV UV US SS UL SL".split())
 
 
 def _text(octets: bytes) -> str:

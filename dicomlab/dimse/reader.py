@@ -58,7 +58,8 @@ class AssociationReader:
         fields = pdu_fields(octets, self._syntaxes)
         sentence = self._sentence(octets)
         state = self._step(direction, kind)
-        return Reading(dissect(octets), fields, state, sentence, private_octets(octets, self._syntaxes))
+        private = private_octets(octets, self._syntaxes)
+        return Reading(dissect(octets), fields, state, sentence, private, _trouble(octets))
 
     def _step(self, direction: Direction, kind: int) -> str:
         if self._state is None or kind not in _SENT:
@@ -111,6 +112,25 @@ class AssociationReader:
             return _of_command(decode_command(value.fragment))
         except RemoteProtocolError:
             return "The end of a command."
+
+
+def _trouble(octets: bytes) -> str:
+    """What of a PDU is not as it should be: an end out of order, or a status that is a failure or a warning."""
+    try:
+        value = pdu.decode(octets)
+        match value:
+            case pdu.AssociateReject():
+                return "rejected"
+            case pdu.Abort():
+                return "aborted"
+            case pdu.DataTransfer(values):
+                whole = (one.fragment for one in values if one.control & pdu.COMMAND and one.control & pdu.LAST)
+                commands = [one for one in map(decode_command, whole) if one.is_response]
+                kinds = [kind for one in commands if (kind := category(one.status)) in ("failure", "warning", "cancel")]
+                return kinds[0] if kinds else ""
+    except RemoteProtocolError:
+        return ""
+    return ""
 
 
 def _of_command(command: Command) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
@@ -92,6 +93,17 @@ def _windows(items: Iterable[Parcel | Unfit]) -> Iterator[list[Parcel | Unfit]]:
             window, octets = [], 0
     if window:
         yield window
+
+
+@dataclass(slots=True, eq=False)
+class _Ready:
+    """A parcel about to be sent, with its octets at hand; or already with its outcome, since it can't be."""
+
+    parcel: Parcel
+    fit: Fit | None = None
+    octets: Octets = b""
+    opened: ExitStack = field(default_factory=ExitStack)
+    outcome: Outcome | None = None
 
 
 class _Sending:
@@ -174,20 +186,35 @@ class _Sending:
                     raise
 
     def _on(self, association: Association, queue: deque[Parcel], left: dict[int, Parcel], patience: Patience) -> None:
-        while not self._control.cancelled:
-            try:
-                parcel = queue.popleft()
-            except IndexError:
-                return
-            try:
-                outcome = self._one(association, parcel, patience)
-            except BaseException:
-                queue.appendleft(parcel)  # nobody knows whether it is there: it is sent again
-                raise
-            del left[id(parcel)]
-            self._keep(outcome)
-            if outcome.result != "failed":
-                patience.got_on()
+        """Send what is in the queue; while an answer is awaited, the next one is made ready if it is ours for sure."""
+        ready: _Ready | None = None
+
+        def look_ahead() -> None:
+            nonlocal ready
+            if ready is None and queue and self._associations == 1:
+                ready = self._made_ready(association, queue[0], ahead=True)
+
+        try:
+            while not self._control.cancelled:
+                try:
+                    parcel = queue.popleft()
+                except IndexError:
+                    return
+                now, ready = ready or self._made_ready(association, parcel), None
+                try:
+                    outcome = self._one(association, now, patience, look_ahead)
+                except BaseException:
+                    queue.appendleft(parcel)  # nobody knows whether it is there: it is sent again
+                    raise
+                finally:
+                    now.opened.close()
+                del left[id(parcel)]
+                self._keep(outcome)
+                if outcome.result != "failed":
+                    patience.got_on()
+        finally:
+            if ready is not None:
+                ready.opened.close()
 
     def _keep(self, outcome: Outcome) -> None:
         failed = int(outcome.result == "failed")
@@ -195,7 +222,15 @@ class _Sending:
             self._outcomes.append(outcome)
         self._control.advance(1 - failed, failed=failed, octets=outcome.octets)
 
-    def _one(self, association: Association, parcel: Parcel, patience: Patience) -> Outcome:
+    @overload
+    def _made_ready(self, association: Association, parcel: Parcel) -> _Ready: ...
+    @overload
+    def _made_ready(self, association: Association, parcel: Parcel, *, ahead: bool) -> _Ready | None: ...
+    def _made_ready(self, association: Association, parcel: Parcel, *, ahead: bool = False) -> _Ready | None:
+        """Open a parcel and choose its context; what hinders that is said by its outcome.
+
+        What must be changed is not made ahead of its time: one of them in memory is enough.
+        """
         meta = parcel.meta
         fit = fitting(association, meta.sop_class_uid, meta.transfer_syntax_uid, decompress=self._decompress)
         if fit is None:
@@ -203,24 +238,33 @@ class _Sending:
             self.refused = f"{NO_CONTEXT} for {what}"
             if meta.transfer_syntax_uid not in RECODABLE and not self._decompress:
                 self.refused += "; it may take it uncompressed: store(..., decompress=True)"
-            return _outcome(parcel, "failed", self.refused)
+            return _Ready(parcel, outcome=_outcome(parcel, "failed", self.refused))
+        if ahead and fit.change:
+            return None
         self._offered += 1
-        context = fit.context
+        ready = _Ready(parcel, fit)
         try:
-            with ExitStack() as stack:
-                data = self._octets(parcel, fit, stack)
-                size = len(data)
-                while True:
-                    status, comment = send_instance(association, context, meta.sop_instance_uid, data)
-                    text = tables.status_text(status, "STORE", comment)
-                    if status not in TRANSIENT_STATUSES or not patience.again(f"it answered {text}"):
-                        break
+            ready.octets = self._octets(parcel, fit, ready.opened)
         except (OSError, ValueError, ServiceError) as error:
-            return _outcome(parcel, "failed", f"can't be read: {error}")
+            ready.outcome = _outcome(parcel, "failed", f"can't be read: {error}")
+        return ready
+
+    def _one(
+        self, association: Association, ready: _Ready, patience: Patience, meanwhile: Callable[[], None]
+    ) -> Outcome:
+        if ready.outcome is not None or ready.fit is None:
+            return ready.outcome or _outcome(ready.parcel, "failed", NO_CONTEXT)
+        parcel, context, size = ready.parcel, ready.fit.context, len(ready.octets)
+        uid = parcel.meta.sop_instance_uid
+        while True:
+            status, comment = send_instance(association, context, uid, ready.octets, meanwhile=meanwhile)
+            text = tables.status_text(status, "STORE", comment)
+            if status not in TRANSIENT_STATUSES or not patience.again(f"it answered {text}"):
+                break
         results: dict[str, Result] = {"success": "done", "warning": "warning"}
         result = results.get(tables.category(status), "failed")
-        if fit.change:
-            how = "encoded anew" if fit.change == "recode" else "decompressed"
+        if ready.fit.change:
+            how = "encoded anew" if ready.fit.change == "recode" else "decompressed"
             text += f"; {how} as {name_of(context.transfer_syntax)}, which is what was accepted"
         return _outcome(parcel, result, text, context.transfer_syntax, size)
 

@@ -50,14 +50,19 @@ def batches(
     """
     proposals: dict[Proposal, None] = {}
     dealt: list[T] = []
+    met: set[tuple[str, str]] = set()
     for item in items:
-        sop_class, syntax = pair(item)
+        sop_class, syntax = both = pair(item)
+        if both in met:
+            dealt.append(item)
+            continue
         own = dict.fromkeys([syntax, *(tables.UNCOMPRESSED if syntax in RECODABLE or decompress else (IMPLICIT_LE,))])
         more = [one for name in own if (one := Proposal(sop_class, (name,))) not in proposals]
         if len(proposals) + len(more) > MAX_CONTEXTS:
             yield list(proposals), dealt
-            proposals, dealt = {}, []
+            proposals, dealt, met = {}, [], set()
             more = [Proposal(sop_class, (name,)) for name in own]
+        met.add(both)
         proposals.update(dict.fromkeys(more))
         dealt.append(item)
     if dealt:
@@ -96,6 +101,7 @@ def send_instance(
     *,
     originator: tuple[str, int] | None = None,
     on_cancel: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> tuple[int, str]:
     """Send one instance (C-STORE) and wait for the answer.
 
@@ -110,6 +116,8 @@ def send_instance(
         AE title and Message ID of the C-MOVE that caused it.
     on_cancel : callable, optional
         Called when the peer cancels the operation that this is a part of.
+    meanwhile : callable, optional
+        Called once all of it has left, while the peer still works: what it does costs no time.
 
     Returns
     -------
@@ -121,6 +129,8 @@ def send_instance(
         title, fields["MoveOriginatorMessageID"] = originator  # the title came from a wire, and may be no ASCII
         fields["MoveOriginatorApplicationEntityTitle"] = title.encode("ascii", "replace").decode()
     number = association.request(context, "C-STORE-RQ", octets, **fields)
+    if meanwhile is not None:
+        meanwhile()
     command = association.answer("C-STORE-RSP", number, on_cancel).command
     return command.status, command.comment
 

@@ -102,6 +102,8 @@ class Volumes:
             ]
             if not made:
                 raise UsageError(_nothing(wanted, groups, unreadable))
+            for volume in made:
+                volume.fictional = bool(getattr(self, "fictional", False))
             return made
 
         result: Any = Work("volumes", "images", run, progress=progress).carry_out()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -38,6 +39,8 @@ REQUIRED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstance
 Batch = dict[str, list[Any]]
 """Column to values, all of one length."""
 
+FILE_TIMEOUT_S = 30.0
+"""Seconds after which a file, or a member of an archive, is given up that is not read to its end."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -188,7 +191,22 @@ def unlisted_rows(unlisted: Sequence[Unlisted], names: tuple[str, ...]) -> Batch
     return rows.batch()
 
 
-def read_chunk(root: str, entries: Sequence[Entry], names: tuple[str, ...], *, whole: bool = True) -> Batch:
+def failed_rows(entries: Sequence[Entry], names: tuple[str, ...], message: str) -> Batch:
+    """The rows of files that gave no answer; no time is kept of them, so that the next scan asks again."""
+    rows = Rows(names)
+    for path, size, _ in entries:
+        rows.fail((path, size, -1), None, size, "unreadable", message)
+    return rows.batch()
+
+
+def read_chunk(
+    root: str,
+    entries: Sequence[Entry],
+    names: tuple[str, ...],
+    *,
+    whole: bool = True,
+    file_timeout_s: float = FILE_TIMEOUT_S,
+) -> Batch:
     """Look at some files.
 
     Parameters
@@ -200,6 +218,9 @@ def read_chunk(root: str, entries: Sequence[Entry], names: tuple[str, ...], *, w
         The columns.
     whole : bool
         Whether what lacks its UIDs is an error; not where only further columns are read of known instances.
+    file_timeout_s : float
+        A file that is not read to its end in that time is an error. It is looked at between two reads: one read that
+        never comes back stays a matter of whoever waits for this process.
 
     Returns
     -------
@@ -209,7 +230,7 @@ def read_chunk(root: str, entries: Sequence[Entry], names: tuple[str, ...], *, w
     rows = Rows(names, whole=whole)
     for entry in entries:
         try:
-            _read(root, entry, rows)
+            _read(root, entry, rows, file_timeout_s)
         except (OSError, ValueError) as error:
             rows.fail(entry, None, entry[1], *reason(error))
     return rows.batch()
@@ -235,19 +256,36 @@ def opened_descriptor(root: str, path: str) -> int:
     return os.open(target, _FLAGS)
 
 
-def reader(descriptor: int) -> Read:
-    """A function that reads octets of an open file."""
-    if hasattr(os, "pread"):
-        return lambda offset, octets: os.pread(descriptor, octets, offset)
+class Reader:
+    """Reads octets of an open file, so long as its time has not run out."""
 
-    def read(offset: int, octets: int) -> bytes:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, octets)
+    __slots__ = ("_descriptor", "_timeout_s", "_until_s")
 
-    return read
+    def __init__(self, descriptor: int, timeout_s: float = FILE_TIMEOUT_S) -> None:
+        self._descriptor, self._timeout_s = descriptor, timeout_s
+        self.renew()
+
+    def renew(self) -> None:
+        """Count the time anew: another member of an archive begins."""
+        self._until_s = time.monotonic() + self._timeout_s
+
+    def __call__(self, offset: int, octets: int) -> bytes:
+        """Read.
+
+        Raises
+        ------
+        OSError
+            It can't be read, or its time has run out.
+        """
+        if time.monotonic() > self._until_s:
+            raise TimeoutError(f"not read to its end in {self._timeout_s:g} s")
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, octets, offset)
+        os.lseek(self._descriptor, offset, os.SEEK_SET)
+        return os.read(self._descriptor, octets)
 
 
-def _read(root: str, entry: Entry, rows: Rows) -> None:
+def _read(root: str, entry: Entry, rows: Rows, timeout_s: float) -> None:
     path, size, _ = entry
     descriptor = opened_descriptor(root, path)
     try:
@@ -255,11 +293,11 @@ def _read(root: str, entry: Entry, rows: Rows) -> None:
         if not size:
             rows.fail(entry, None, 0, "empty", "the file holds no octet")
             return
-        read = reader(descriptor)
+        read = Reader(descriptor, timeout_s)
         if head[128:132] != b"DICM":
             kind = container_in(path or root, head, size, read, root=not path)
             if kind:
-                _read_container(Container(kind, read, size), entry, rows)
+                _read_container(Container(kind, read, size), entry, rows, read)
                 return
         rows.look(read, entry, None, size, head)
         if rows.failed and (now := _now(descriptor)) != size:  # still being written: as it is now
@@ -277,9 +315,10 @@ def _now(descriptor: int) -> int:
     return status.st_size
 
 
-def _read_container(container: Container, entry: Entry, rows: Rows) -> None:
+def _read_container(container: Container, entry: Entry, rows: Rows, reader: Reader) -> None:
     try:
         for member in members_of(container):
+            reader.renew()
             if member.kind:
                 rows.fail(entry, member.name, member.size, member.kind, member.message)
                 continue

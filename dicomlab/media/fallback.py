@@ -11,6 +11,7 @@ PS3.10 §7; PS3.5 §7.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -22,7 +23,9 @@ from dicomlab.media.walker import BIG, EXPLICIT, IMPLICIT, Grammar, Plan, Walked
 _LARGE_OCTETS = 1 << 16
 
 
-def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
+def read_by_pydicom(
+    octets: bytes, plan: Plan, go_on: Callable[[], object] = lambda: None
+) -> tuple[Grammar, Walked] | None:
     """Have pydicom read a file up to its pixel data.
 
     Parameters
@@ -31,6 +34,8 @@ def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
         The whole file.
     plan : Plan
         The values that are wanted; sequences are not among those that come.
+    go_on : callable
+        Is called before each read, and raises when it has taken too long.
 
     Returns
     -------
@@ -44,7 +49,9 @@ def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset: Any = dcmread(BytesIO(octets), stop_before_pixels=True, defer_size=_LARGE_OCTETS, force=True)
+            dataset: Any = dcmread(
+                _Watched(octets, go_on), stop_before_pixels=True, defer_size=_LARGE_OCTETS, force=True
+            )
             implicit, little = dataset.original_encoding
             grammar = IMPLICIT if implicit else EXPLICIT if little else BIG
             elements = [dataset.get_item(tag) for tag in plan.tags]
@@ -58,6 +65,16 @@ def read_by_pydicom(octets: bytes, plan: Plan) -> tuple[Grammar, Walked] | None:
         if (code := grammar.code(element.VR)) != expected[slot]:
             walked.vrs = {**(walked.vrs or {}), slot: code}
     return grammar, walked
+
+
+class _Watched(BytesIO):
+    def __init__(self, octets: bytes, go_on: Callable[[], object]) -> None:
+        super().__init__(octets)
+        self._go_on = go_on
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._go_on()
+        return super().read(size)
 
 
 def _raw(element: Any) -> bytes | None:

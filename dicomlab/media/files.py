@@ -16,6 +16,7 @@ from pydicom.uid import generate_uid
 from dicomlab.errors import DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding, Record, decode_dicomdir
 from dicomlab.media.dicomdir_writer import Kept, Leaf, encode_dicomdir, kept_records
+from dicomlab.media.fields import FILE_START
 from dicomlab.media.file_ids import FileIds, is_file_id
 from dicomlab.media.found import FileError, Found, Scan, examine, opened, patientless, trace_file
 from dicomlab.media.header import read_dataset_row
@@ -28,7 +29,6 @@ from dicomlab.model.protocols import Arrival, Octets, Sink, Writer
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.trace import Channel, current
 from dicomlab.part10.files import CHUNK_OCTETS, FileWriter, Parcel, Unfit, medium_errors
-from dicomlab.part10.meta import PREFIX_END
 
 DICOMDIR = "DICOMDIR"
 _PLACE: tuple[Column, ...] = columns(("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
@@ -107,7 +107,7 @@ class FileSetSink:
         """
         with opened(path) as octets:
             found = examine(path, path.name, octets, self._held)
-            start = bytes(octets[:PREFIX_END])
+            start = bytes(octets[:FILE_START])
         if not isinstance(found, Found):
             text = found.message if isinstance(found, FileError) else "a DICOMDIR is no instance"
             raise ServiceError(f"can't join the File-set: {text}", status=_CANNOT_UNDERSTAND)

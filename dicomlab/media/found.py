@@ -14,6 +14,7 @@ from pathlib import Path
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.media.chunk import Rows, read_chunk
 from dicomlab.media.containers import container_above, opened_member
+from dicomlab.media.fields import FILE_START, FileReader
 from dicomlab.media.index import Collector, Index, Row
 from dicomlab.media.look import DIRECTORY, META_KEYWORDS, ErrorKind
 from dicomlab.media.records import ROOT_TYPES, record_type
@@ -22,7 +23,7 @@ from dicomlab.model.columns import STANDARD, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.reading import Direction
 from dicomlab.model.trace import Channel
-from dicomlab.part10.meta import PREFIX_END, FileMeta, encode_file_meta
+from dicomlab.part10.meta import FileMeta, encode_file_meta
 from dicomlab.part10.walk import Octets
 
 _MAP_FROM = 1 << 20
@@ -146,9 +147,10 @@ def opened(path: Path) -> Iterator[memoryview]:
 
 
 def trace_file(channel: Channel, direction: Direction, line: str, octets: Octets) -> None:
-    """Leave one line in the trace for a file read or written: of its octets preamble and prefix only."""
+    """Leave one line in the trace for a file read or written, with its first octets: File Meta Information and more."""
     if channel.trace is not None:
-        replace(channel, dissect=lambda _: line).tap(direction, memoryview(octets)[:PREFIX_END])
+        one = replace(channel, dissect=lambda _: line, reader=lambda: FileReader(line), conversation=object())
+        one.tap(direction, memoryview(octets)[:FILE_START])
 
 
 def examine(path: Path, name: str, octets: Octets, more: Sequence[Column] = ()) -> Found | FileError | None:

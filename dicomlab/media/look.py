@@ -288,7 +288,7 @@ def _again(found: Looked, read: Read, size: int, plan: Plan, required: tuple[int
         return found
     if _syntax(found.meta[2] or b"")[0] == DEFLATED_LE:  # no reader of ours stops at a bound but our own
         return found
-    read_again = read_by_pydicom(read(0, size), plan)
+    read_again = read_by_pydicom(read(0, size), plan, lambda: read(0, 0))
     if read_again is None:
         return found
     grammar, walked = read_again

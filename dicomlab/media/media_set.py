@@ -127,7 +127,7 @@ class MediaSet(SearchPath, StorePath, Tables, FileSets, Volumes, Checks, Summari
         start = time.monotonic()
         try:
             with self._lock:  # whatever an index says, the files are read
-                found = self._look(Control(), (), False, None, None)
+                found = self._look(Control(), (), False, None)
         except CommunicationError as error:
             return Verification(False, str(self), time.monotonic() - start, (("folder", "not readable"),), str(error))
         kinds = found.kinds()

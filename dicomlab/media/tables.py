@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable
 from dicomlab.media.cache import place_of
+from dicomlab.media.chunk import FILE_TIMEOUT_S
 from dicomlab.media.containers import is_container
 from dicomlab.media.found import BASE, Scan
 from dicomlab.media.look import DIRECTORY_CLASS
@@ -36,25 +37,27 @@ class Tables:
     """The part of a ``MediaSet`` that looks through its files and shows what it found."""
 
     path: Path
+    fictional: bool
     _cache: Cache
     _lock: threading.RLock
     _scan: Scan | None
 
     @overload
     def scan(
-        self, include: Iterable[str | int] = ..., *, executor: Executor | None = ..., cache: Cache | None = ...,
-        progress: bool | OnProgress = ..., background: Literal[False] = ...,
+        self, include: Iterable[str | int] = ..., *, executor: Executor | int | None = ..., file_timeout_s: float = ...,
+        cache: Cache | None = ..., progress: bool | OnProgress = ..., background: Literal[False] = ...,
     ) -> Self: ...  # fmt: skip
     @overload
     def scan(
-        self, include: Iterable[str | int] = ..., *, executor: Executor | None = ..., cache: Cache | None = ...,
-        progress: bool | OnProgress = ..., background: Literal[True],
+        self, include: Iterable[str | int] = ..., *, executor: Executor | int | None = ..., file_timeout_s: float = ...,
+        cache: Cache | None = ..., progress: bool | OnProgress = ..., background: Literal[True],
     ) -> Operation[Self]: ...  # fmt: skip
     def scan(
         self,
         include: Iterable[str | int] = (),
         *,
-        executor: Executor | None = None,
+        executor: Executor | int | None = None,
+        file_timeout_s: float = FILE_TIMEOUT_S,
         cache: Cache | None = None,
         progress: bool | OnProgress = True,
         background: bool = False,
@@ -68,9 +71,13 @@ class Tables:
         ----------
         include : iterable of str, optional
             Attributes beside those that are always read: keywords, tags, private tags, paths through sequences.
-        executor : concurrent.futures.Executor, optional
-            Reads the files, 500 in one task: ``ProcessPoolExecutor()``, or ``Client(...).get_executor()`` of a Dask
-            cluster whose workers see the same paths. What it fails at is read here.
+        executor : int or concurrent.futures.Executor, optional
+            Reads the files, 500 in one task. A number: in so many processes of this machine, each of which is replaced
+            when it gives no answer. ``Client(...).get_executor()`` of a Dask cluster whose workers see the same paths;
+            any other executor. What it fails at is read here.
+        file_timeout_s : float, optional
+            A file, or member of an archive, that is not read in so many seconds is an error. A medium that never
+            answers can be left behind only with an executor.
         cache : bool, "beside" or path, optional
             Where the index is kept, other than this MediaSet was told; False reads every file.
         progress : bool or callable, optional
@@ -87,7 +94,7 @@ class Tables:
         Raises
         ------
         UsageError
-            An attribute that there is not.
+            An attribute that there is not; fewer than one process.
         Unreachable, Refused
             The folder is not there, or may not be read.
         MissingExtra
@@ -104,7 +111,7 @@ class Tables:
             with self._lock:
                 before = None if cache is False else self._scan
                 self._scan = None
-                self._look(control, names, kept, before, executor)
+                self._look(control, names, kept, before, executor=executor, file_timeout_s=file_timeout_s)
             return self
 
         work: Work[Any] = Work("scan", "files", run, progress=progress)
@@ -113,12 +120,13 @@ class Tables:
     def _scanned(self, control: Control | None = None) -> Scan:
         with self._lock:
             if self._scan is None:
-                return self._look(_Uncounted(control), (), self._cache, None, None)
+                return self._look(_Uncounted(control), (), self._cache, None)
             return self._scan
 
     def _look(
-        self, control: Control, names: tuple[str, ...], cache: Cache, before: Scan | None, executor: Executor | None
-    ) -> Scan:
+        self, control: Control, names: tuple[str, ...], cache: Cache, before: Scan | None, *,
+        executor: Executor | int | None = None, file_timeout_s: float = FILE_TIMEOUT_S,
+    ) -> Scan:  # fmt: skip
         root, single = self._place()
         found = scan(
             root,
@@ -127,6 +135,7 @@ class Tables:
             single=single,
             names=tuple(dict.fromkeys((*BASE, *names))),
             executor=executor,
+            file_timeout_s=file_timeout_s,
             place=place_of(root, cache) if single is None else None,
             small_too=cache is not True,
             before=before.index if before is not None and before.complete else None,
@@ -154,7 +163,8 @@ class Tables:
         return self.path.parent, self.path
 
     def _channel(self, source: str = "") -> Channel:
-        return open_channel("file", source or "dicomlab", str(self.path), lambda octets: f"{len(octets)} octets")
+        said = lambda octets: f"{len(octets)} octets"  # noqa: E731
+        return open_channel("file", source or "dicomlab", str(self.path), said, fictional=self.fictional)
 
     # --- tables -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, Usag
 from dicomlab.media.geometry import Plane, Stack
 from dicomlab.media.pixels import Coded, NativeReader, check_length, coded, decode, is_plain, stored_type
 from dicomlab.media.planes import Image
+from dicomlab.model.links import above
 from dicomlab.model.progress import Control, OnProgress, Work
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.part10.files import Parcel
@@ -27,6 +29,7 @@ from dicomlab.part10.walk import inflated
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pydicom import Dataset
 
 _THREADS = min(4, os.cpu_count() or 1)
 _WORTH_THREADS = 32 << 20
@@ -82,6 +85,7 @@ class Volume(Summarised):
         self._stack = stack
         self._references = references
         image = self._image
+        self.fictional = False
         self.series_uid: str = image.value("SeriesInstanceUID", "")
         self.modality: str = image.value("Modality", "")
         self.description: str = image.value("SeriesDescription", "")
@@ -190,7 +194,37 @@ class Volume(Summarised):
         mine: DataFrame = every[every["ReferencedSeriesInstanceUID"] == self.series_uid].reset_index(drop=True)
         return mine
 
+    def header(self, *at: int) -> Dataset:
+        """Read the header of the file in which a plane lies, by its place in :attr:`array`; without pixels.
+
+        Raises
+        ------
+        UsageError
+            There is no such plane.
+        Interrupted
+            The file is gone or broken.
+        """
+        from pydicom import dcmread
+
+        place = next((one for one in self._places() if one.at == at), None)
+        if place is None:
+            raise UsageError(f"no plane at {at} of {self.shape[:-2]}")
+        source = self._sources[place.plane.source]
+        with _readable(source.parcel.name), source.parcel.open() as octets:
+            return dcmread(BytesIO(octets[: source.parcel.meta.length + source.image.offset]), stop_before_pixels=True)
+
     # --- pixels ----------------------------------------------------------------------------------------------------
+
+    @property
+    def rescale(self) -> tuple[float, float] | None:
+        """Slope and intercept from stored values to :attr:`array`; None where planes differ."""
+        found = {(place.plane.slope, place.plane.intercept) for place in self._places()}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the lowest value is white (MONOCHROME1)."""
+        return bool(self._image.value("PhotometricInterpretation") == "MONOCHROME1")
 
     @cached_property
     def array(self) -> NDArray[Any]:
@@ -326,6 +360,10 @@ class Volume(Summarised):
         return self if stack is self._stack else Volume(self._sources, stack, own, self._references)
 
     # --- face ------------------------------------------------------------------------------------------------------
+
+    def view(self, *, overlay: Any = None, names: Sequence[str] = ()) -> Any:
+        """View it in the notebook: see :func:`dicomlab.notebook.viewer.view`."""
+        return above("view")(self, overlay=overlay, names=names)
 
     def _summary_(self) -> Summary:
         facts = [("modality", self.modality or "unknown"), ("shape", " x ".join(map(str, self.shape)))]

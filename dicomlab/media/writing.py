@@ -32,6 +32,7 @@ from dicomlab.part10.files import CHUNK_OCTETS, SUCCESS, Parcel, Unfit
 from dicomlab.part10.meta import EXPLICIT_LE, encode_file_meta
 from dicomlab.part10.walk import Octets
 
+NOTHING = "none of the instances can be written, so there is no File-set"
 REMOVED = "0000H Success: removed"
 
 
@@ -126,10 +127,12 @@ class FileSets:
             One row for each instance; ``report.media`` is the new MediaSet, and ``report.media.findings`` says what
             its DICOMDIR had to make up.
 
+        Where nothing at all can be written, no File-set is made: the report says why of each.
+
         Raises
         ------
         UsageError
-            `dest` is not empty, is there, or lies in the folder that is copied; no such profile.
+            `dest` is not empty, is there, or lies in the folder that is copied; no such profile; nothing to write.
         MissingExtra
             ``.iso`` without pycdlib.
         Interrupted, Refused
@@ -152,6 +155,10 @@ class FileSets:
             control.total = len(plan)
             if dry_run:
                 return _told(plan, refused, f"Plan of a File-set from {self}")
+            if not plan and not refused:
+                raise UsageError(f"there is no instance in {self} that could be written")
+            if not plan:
+                return Report(f"File-set written from {self}", tuple(refused), False, NOTHING, trace=current())
             place = target_for(target)
             job = _Creation(plan, refused, held, place, channel=self._channel(), file_set_id=file_set_id)
             return job.run(control, f"File-set written from {self}")
@@ -288,10 +295,14 @@ class _Creation:
                 self._outcomes.append(outcome)
                 bad = outcome.result == "failed"
                 control.advance(int(not bad), failed=int(bad), octets=outcome.octets)
+            if not self._leaves:
+                self._target.abandon()
+                return self._report(title, "cancelled" if control.cancelled else NOTHING)
             self._finish()
         except DicomlabError as error:
             with suppress(DicomlabError):
-                self._finish()
+                if self._leaves:
+                    self._finish()
             self._target.abandon()
             error.partial = self._report(title, str(error))
             error.trace = error.trace or current()
@@ -311,7 +322,8 @@ class _Creation:
     def _report(self, title: str, note: str) -> Report:
         failed = sum(one.result == "failed" for one in self._outcomes)
         note = note or (f"{failed} could not be written" if failed else "")
-        return Report(title, tuple(self._outcomes), not note, note, folder=self._target.root, trace=current())
+        folder = self._target.root if self._leaves else None
+        return Report(title, tuple(self._outcomes), not note, note, folder=folder, trace=current())
 
     def _one(self, one: Planned) -> Outcome:
         try:

@@ -20,8 +20,8 @@ def ae_title(text: str) -> str:
     return title
 
 
-def _port(text: str, whole: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+def _port(text: str, whole: str, *, free: bool = False) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not (0 if free else 1) <= int(text) < 65536:
         raise UsageError(f"{whole!r}: {text!r} is no port (1 to 65535)")
     return int(text)
 
@@ -35,13 +35,16 @@ class AEAddress:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``"PACS@10.0.0.5:104"`` or ``"PACS@[::1]:104"``; without a port, 104."""
+    def parse(cls, text: str, *, listening: bool = False) -> Self:
+        """Read ``"PACS@10.0.0.5:104"`` or ``"PACS@[::1]:104"``; without a port, 104.
+
+        With ``listening``, where the address is one to listen on, port 0 is taken too: a free one.
+        """
         title, at, rest = text.rpartition("@")
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^:\[\]\s/]+)(?::(.*))?", rest)
         if not at or not found:
             raise UsageError(f"{text!r} is no address of an Application Entity: write AET@host:port")
-        port = DICOM_PORT if found[2] is None else _port(found[2], text)
+        port = DICOM_PORT if found[2] is None else _port(found[2], text, free=listening)
         return cls(ae_title(title), found[1].strip("[]"), port)
 
     def __str__(self) -> str:

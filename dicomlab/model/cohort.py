@@ -391,6 +391,10 @@ class Cohort(Summarised):
 
     # --- face ------------------------------------------------------------------------------------------------------
 
+    def browse(self, to: Any = None, **options: Any) -> Any:
+        """Browse it in the notebook: see :func:`dicomlab.notebook.browser.browse`."""
+        return above("browse")(self, to, **options)
+
     @property
     def fictional(self) -> bool:
         """Whether the patients are known to be synthetic."""
@@ -409,7 +413,7 @@ class Cohort(Summarised):
         shown = self._frame.iloc[:SHOWN_ROWS, self._shown_columns()]
         names = [str(name) for name in shown.columns]
         rows = tuple(
-            tuple(self._cell(name, value) for name, value in zip(names, row, strict=True))
+            tuple(self.cell_text(name, value) for name, value in zip(names, row, strict=True))
             for row in shown.itertuples(index=False, name=None)
         )
         singular = {"workitem": "work item", "step": "scheduled step"}.get(self.level, self.level)
@@ -434,7 +438,8 @@ class Cohort(Summarised):
             tuple(notes),
         )
 
-    def _cell(self, name: str, value: Any) -> str:
+    def cell_text(self, name: str, value: Any) -> str:
+        """One cell as it may be shown: what identifies a patient masked, as ``dicomlab.options`` says."""
         import pandas as pd
 
         if isinstance(value, tuple):

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from dicomlab.model.links import above
+
 T = TypeVar("T")
 
 OnProgress = Callable[["Progress"], None]
@@ -192,6 +194,11 @@ class Operation(Generic[T]):
         """How far it is now."""
         return self._control.progress
 
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end, at most so long; whether it has come."""
+        self._thread.join(timeout_s)
+        return self.done
+
     def cancel(self) -> None:
         """End it cleanly; what arrived is in ``result()``."""
         self._control.cancel()
@@ -216,6 +223,9 @@ class Operation(Generic[T]):
         state = "ended" if self.done else "running"
         of = f" of {progress.total}" if progress.total is not None else ""
         return f"<Operation {self.title}: {state}, {progress.done}{of} done, {progress.failed} failed>"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        return above("transfer")(self)._repr_mimebundle_()
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ class Writer(Protocol):
     """Takes the octets of one data set as they come. Exactly one of ``finish`` and ``abandon`` ends it."""
 
     def write(self, octets: Octets, /) -> object:
-        """Take more octets after the File Meta Information."""
+        """Take more octets after the File Meta Information: good until it returns, so what is kept is copied."""
 
     def finish(self) -> Outcome:
         """It is whole: make it durable and say what became of it.

@@ -51,10 +51,16 @@ class Reading:
     """The same for somebody who learns; never a patient's value."""
     private: tuple[tuple[int, int], ...] = field(default=())
     """Octets that may hold a patient's values: from, to."""
+    trouble: str = ""
+    """In a few words, what is wrong: packets lost, an abort, a failure."""
 
 
-Reader = Callable[[Direction, bytes], Reading]
-"""Follows one conversation, message by message, from its start."""
+Reader = Callable[..., Reading]
+"""Follows one conversation, message by message, from its start.
+
+Called with direction and octets; and, where datagrams crossed in one system call, with what
+:func:`dicomlab.rtv.train.train_of` kept of the others.
+"""
 
 
 def octet_lines(octets: bytes, private: tuple[tuple[int, int], ...] = (), width: int = 16) -> list[str]:

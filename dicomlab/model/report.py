@@ -210,6 +210,10 @@ class Report(Summarised):
             raise UsageError("these instances did not go into a folder, so there is no MediaSet of them")
         return above("media")(self.folder)
 
+    def view(self) -> Any:
+        """View the images that arrived, in the notebook: see :func:`dicomlab.notebook.viewer.view`."""
+        return above("view_report")(self)
+
     def refresh(self) -> Report:
         """Ask again about pending outcomes; the report itself, where none is pending."""
         return self.refresh_with(self) if self.refresh_with and self.count("pending") else self

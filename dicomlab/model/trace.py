@@ -46,7 +46,9 @@ class WireEvent:
     direction: Direction
     octets: bytes
     size: int
-    """How many octets there were; more than ``len(octets)`` where the cap cut them."""
+    """How many octets there were; more than ``len(octets)`` where the cap cut them, or where others followed."""
+    train: bytes = b""
+    """Of datagrams that crossed in one system call, those after the first: ``dicomlab.rtv.train.train_of``."""
 
     @property
     def text(self) -> str:
@@ -80,10 +82,13 @@ class Channel:
     conversation: object = field(default_factory=object)
     """The same for all messages that belong together."""
 
-    def tap(self, direction: Direction, octets: Buffer) -> None:
-        """Record `octets`: the one call a transport makes for each direction."""
+    def tap(self, direction: Direction, octets: Buffer, *, size: int | None = None, train: bytes = b"") -> None:
+        """Record `octets`: the one call a transport makes for each direction.
+
+        ``size`` counts all octets where `octets` are not all of them; ``train`` tells of datagrams that followed.
+        """
         if self.trace is not None:
-            self.trace.keep(self, direction, octets)
+            self.trace.keep(self, direction, octets, size=size, train=train)
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
@@ -124,14 +129,27 @@ class Message(Summarised):
 
         return below(self.reading.fields, 0)
 
+    def curl(self) -> str:
+        """The curl command that makes the same request; ``""`` where this is no HTTP request. Never a credential."""
+        event = self.event
+        if event.channel.protocol != "HTTP":
+            return ""
+        text: str = above("curl")(event.octets, event.channel.parties[1], self.private)
+        return text
+
+    def _repr_html_(self) -> str:
+        html: str = above("message")(self)
+        return html
+
     def _summary_(self) -> Summary:
         event, reading = self.event, self.reading
         facts = (
             ("who", " → ".join(event.parties)),
             ("when", f"{self.at_ms:.1f} ms"),
             ("says", reading.sentence or reading.text),
-            ("octets", str(event.size)),
+            ("octets", str(event.size) if event.direction != "note" else ""),
             ("our state", reading.state),
+            ("trouble", f"⚠ {reading.trouble}" if reading.trouble else ""),
         )
         rows = tuple(
             ("  " * depth + one.name, value, one.meaning, one.place, one.section) for depth, one, value in self.rows()
@@ -141,7 +159,8 @@ class Message(Summarised):
         columns = ("field", "value", "meaning", "octets", "standard") if rows else ()
         known = tuple((name, value) for name, value in facts if value)
         title = f"{self.number}: {reading.text}"
-        return Summary(title, known, columns, rows, block=self.octets, notes=notes)
+        curl = tuple(self.curl().splitlines())
+        return Summary(title, known, columns, rows, block=self.octets, notes=notes, letter=curl)
 
 
 @dataclass(eq=False, repr=False)
@@ -166,14 +185,22 @@ class Trace(Summarised):
         self._events = deque(maxlen=self.max_events)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
-    def keep(self, channel: Channel, direction: Direction, octets: Buffer, *, at_ns: int | None = None) -> None:
+    def keep(
+        self,
+        channel: Channel,
+        direction: Direction,
+        octets: Buffer,
+        *,
+        at_ns: int | None = None,
+        size: int | None = None,
+        train: bytes = b"",
+    ) -> None:
         """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read)."""
         if len(self._events) == self.max_events:
             self.dropped += 1
         kept = bytes(memoryview(octets)[: self.cap_octets])
-        self._events.append(
-            WireEvent(self.clock_ns() if at_ns is None else at_ns, channel, direction, kept, len(octets))
-        )
+        at_ns = self.clock_ns() if at_ns is None else at_ns
+        self._events.append(WireEvent(at_ns, channel, direction, kept, len(octets) if size is None else size, train))
 
     def wall_ns(self, event: WireEvent) -> int:
         """When an event happened, in nanoseconds since 1970-01-01T00:00:00Z."""
@@ -200,16 +227,27 @@ class Trace(Summarised):
 
     def read(self) -> Iterator[Message]:
         """Read message by message, each conversation from its start."""
-        events = list(self)
+        return _read(list(self), {}, 0, None)
+
+    def follow(self) -> Callable[[], list[Message]]:
+        """Give a function that reads on: each call, the messages that came since the one before it.
+
+        Their numbers go on counting where older events fell out of the ring.
+        """
         readers: dict[object, Reader] = {}
-        for number, event in enumerate(events):
-            channel = event.channel
-            if event.direction == "note" or channel.reader is None:
-                reading = Reading(event.text)
-            else:
-                reader = readers.setdefault(channel.conversation, channel.reader())
-                reading = reader(event.direction, event.octets)
-            yield Message(number, event, (event.at_ns - events[0].at_ns) / 1e6, reading)
+        seen, began_ns = 0, None
+
+        def more() -> list[Message]:
+            nonlocal seen, began_ns
+            dropped, events = self.dropped, list(self)
+            new = events[max(0, seen - dropped) :]
+            if began_ns is None and events:
+                began_ns = events[0].at_ns
+            found = list(_read(new, readers, dropped + len(events) - len(new), began_ns))
+            seen = dropped + len(events)
+            return found
+
+        return more
 
     def __getitem__(self, number: int) -> Message:
         """Show one message whole."""
@@ -228,8 +266,27 @@ class Trace(Summarised):
         text: str = above("mermaid")(self)
         return text
 
+    def svg(self) -> str:
+        """Draw it as an SVG picture, for slides and papers; patients masked as everywhere."""
+        text: str = above("svg")(self)
+        return text
+
+    def negotiation(self) -> Any:
+        """The presentation contexts of its associations as a table: what was proposed, and what came back for each."""
+        return above("negotiation")(self)
+
+    def live(self) -> Any:
+        """Show it in a widget that follows it while it grows: filter, keyboard, octets beside fields."""
+        return above("wire_view")(self)
+
     def save(self, path: str | Path) -> Path:
-        """Write it as a pcapng file, which Wireshark and tshark read; patients masked as everywhere."""
+        """Write it to a file; patients masked as everywhere.
+
+        Parameters
+        ----------
+        path : path
+            ``.svg``: a picture. Anything else: pcapng, which Wireshark and tshark read.
+        """
         written: Path = above("save_trace")(self, path)
         return written
 
@@ -246,13 +303,15 @@ class Trace(Summarised):
                 str(m.number),
                 f"{m.at_ms:8.1f}",
                 f"{m.event.parties[0]} → {m.event.parties[1]}" if m.event.direction != "note" else "plan",
-                m.reading.text,
+                f"⚠ {m.reading.text}" if m.reading.trouble else m.reading.text,
                 str(m.event.size) if m.event.direction != "note" else "",
                 m.reading.state.partition(" ")[0],
             )
             for m in shown
         )
-        facts = (("messages", str(len(self))), ("octets", str(self.octets)))
+        states = list(dict.fromkeys(m.reading.state.partition(" ")[0] for m in shown if m.reading.state))
+        passed = (("our states", " → ".join(states)),) if states else ()
+        facts = (("messages", str(len(self))), ("octets", str(self.octets)), *passed)
         notes = (f"{self.dropped} older events fell out of the ring",) if self.dropped else ()
         columns = ("n", "ms", "who", "what", "octets", "state")
         return Summary("Trace", facts, columns, rows, max(0, len(self) - len(shown)), notes=notes)
@@ -260,6 +319,24 @@ class Trace(Summarised):
     def _repr_html_(self) -> str:
         html: str = above("ladder")(self)
         return html
+
+
+def _read(
+    events: list[WireEvent], readers: dict[object, Reader], first: int, began_ns: int | None
+) -> Iterator[Message]:
+    """Read events, the first of them number `first`; `readers` follow the conversations that began earlier."""
+    for number, event in enumerate(events, first):
+        began_ns = event.at_ns if began_ns is None else began_ns
+        channel = event.channel
+        if event.direction == "note" or channel.reader is None:
+            reading = Reading(event.text)
+        else:
+            reader = readers.get(channel.conversation)
+            if reader is None:
+                reader = readers[channel.conversation] = channel.reader()
+            rest = (event.train,) if event.train else ()
+            reading = reader(event.direction, event.octets, *rest)
+        yield Message(number, event, (event.at_ns - began_ns) / 1e6, reading)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,6 +12,11 @@ from dicomlab.errors import UsageError
 from dicomlab.model import pcapng
 from dicomlab.model.pcapng import ACK, FIN, MAX_SEGMENT, PUSH, SYN, TCP, UDP, Packet
 from dicomlab.model.trace import Channel, Message, Trace
+from dicomlab.notebook.diagram import svg
+from dicomlab.rtv.fields import payload_start
+from dicomlab.rtv.reader import RtpReader, read_rtcp, rtcp_line
+from dicomlab.rtv.rtp import dissect as dissect_rtp
+from dicomlab.rtv.train import cars_of
 from dicomlab.web.dissect import dissect as dissect_http
 from dicomlab.web.fields import HttpReader
 
@@ -19,7 +24,8 @@ MAX_FILE = 256 << 20
 """Octets of a capture that are read."""
 _MAX_WAITING = 8 << 20
 """Octets of one direction that wait for a gap to be filled, or for the rest of a message."""
-_PORTS = {"DIMSE": 104, "HTTP": 80, "RTP": 5004}
+_PORTS = {"DIMSE": 104, "HTTP": 80, "RTP": 5004, "RTCP": 5005}
+_DATAGRAMS = ("RTP", "RTCP")
 _BODY = 64 << 10
 _VERBS = (b"GET ", b"POST ", b"PUT ", b"DELETE ", b"HEAD ", b"OPTIONS ", b"HTTP/1.")
 
@@ -55,7 +61,7 @@ class _Flow:
 
 
 def save(trace: Trace, path: str | Path) -> Path:
-    """Write a trace as a pcapng file.
+    """Write a trace as a pcapng file; as an SVG picture where the name says so.
 
     Values that may name a patient are written over with ``X`` unless the patients are made up or
     ``dicomlab.options.phi`` is ``"show"``; credentials were never recorded. Reads of files have no packets.
@@ -78,6 +84,9 @@ def save(trace: Trace, path: str | Path) -> Path:
     path = Path(path)
     names: dict[str, str] = {}
     try:
+        if path.suffix.lower() == ".svg":
+            path.write_text(svg(trace), encoding="utf-8")
+            return path
         with path.open("wb") as file:
             file.writelines(pcapng.encode(list(_packets(trace, names)), ((ip, name) for name, ip in names.items())))
     except OSError as error:
@@ -100,7 +109,7 @@ def _packets(trace: Trace, addresses: dict[str, str]) -> Iterator[Packet]:
         if flow is None:
             port = _PORTS[event.channel.protocol]
             client, server = (source, 49152 + len(flows) % 16000), (destination, port)
-            flow = _Flow(client, server, UDP if event.channel.protocol == "RTP" else TCP, event.direction)
+            flow = _Flow(client, server, UDP if event.channel.protocol in _DATAGRAMS else TCP, event.direction)
             flow.at_ns = trace.wall_ns(event)
             flows[event.channel.conversation] = flow
             if flow.protocol == TCP:
@@ -110,6 +119,12 @@ def _packets(trace: Trace, addresses: dict[str, str]) -> Iterator[Packet]:
         said = "; ".join(filter(None, (*comments, message.reading.sentence)))
         comments.clear()
         octets = _blanked(message)
+        if flow.protocol == UDP:
+            cars = cars_of(event.train)
+            yield flow.packet(end, octets, event.size - sum(size for size, _ in cars), said)
+            for size, head in cars:
+                yield flow.packet(end, head, size)
+            continue
         for start in range(0, max(event.size, 1), MAX_SEGMENT):
             part = octets[start : start + MAX_SEGMENT]
             yield flow.packet(end, part, min(MAX_SEGMENT, event.size - start), "" if start else said)
@@ -133,7 +148,7 @@ def _blanked(message: Message) -> bytes:
 
 
 def load(path: str | Path) -> Trace:
-    """Read a pcapng file as a trace: what DIMSE and HTTP/1.1 (without TLS) conversations in it said.
+    """Read a pcapng file as a trace: what DIMSE, HTTP/1.1 (without TLS) and RTP conversations in it said.
 
     Parameters
     ----------
@@ -163,9 +178,13 @@ def load(path: str | Path) -> Trace:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
     trace = Trace()
     talks: dict[frozenset[tuple[str, int]], _Talk] = {}
+    flows: dict[tuple[tuple[str, int], tuple[str, int]], Channel] = {}
     for packet in pcapng.decode(octets):
         ends = frozenset((packet.source, packet.destination))
-        if packet.protocol == UDP or len(ends) != 2:
+        if len(ends) != 2:
+            continue
+        if packet.protocol == UDP:
+            _datagram(trace, packet, flows)
             continue
         talk = talks.get(ends)
         if talk is None or (packet.flags & SYN and not packet.flags & ACK):
@@ -174,6 +193,24 @@ def load(path: str | Path) -> Trace:
     for talk in talks.values():
         talk.end()
     return trace
+
+
+def _datagram(trace: Trace, packet: Packet, flows: dict[tuple[tuple[str, int], tuple[str, int]], Channel]) -> None:
+    """Record one datagram, if it is RTP or RTCP."""
+    octets = packet.payload
+    if len(octets) < 12 or octets[0] >> 6 != 2:
+        return
+    ends = packet.source, packet.destination
+    channel = flows.get(ends)
+    if channel is None:
+        names = tuple(f"{host}:{port}" for host, port in ends)
+        if 200 <= octets[1] <= 204:
+            channel = Channel("RTCP", (names[0], names[1]), rtcp_line, trace, lambda: read_rtcp)
+        else:
+            kind = "metadata" if octets[payload_start(octets) :][128:132] == b"DICM" else "video"
+            channel = Channel("RTP", (names[0], names[1]), dissect_rtp, trace, lambda: RtpReader(kind))
+        flows[ends] = channel
+    trace.keep(channel, "sent", octets, at_ns=packet.at_ns, size=packet.size)
 
 
 class _Talk:

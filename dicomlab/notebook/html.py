@@ -6,6 +6,7 @@ same output serves light and dark and reads well where a front end strips every 
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
@@ -15,6 +16,7 @@ from dicomlab.model.summary import Summary, visible
 
 MAX_OCTETS = 24_000
 _CELL = 160
+_VOID = frozenset({"img"})
 
 
 class Markup(str):
@@ -28,30 +30,37 @@ def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
     inner = "".join(c if isinstance(c, Markup) else escape(visible(c), quote=True) for c in children)
     given = {"class": cls, **attributes}
     words = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in given.items() if value)
-    return Markup(f"<{tag}{words}>{inner}</{tag}>")
+    return Markup(f"<{tag}{words}>" if tag in _VOID else f"<{tag}{words}>{inner}</{tag}>")
 
 
 @lru_cache(maxsize=8)
 def style(*names: str) -> Markup:
-    """Style sheets of this room, the common one first."""
+    """Style sheets of this room as one, the common one first."""
+    return style_of("summary", *names)
+
+
+@lru_cache(maxsize=8)
+def style_of(*names: str) -> Markup:
+    """These style sheets of this room as one."""
     static = files("dicomlab.notebook").joinpath("static")
-    return Markup(
-        "".join(f"<style>{static.joinpath(f'{one}.css').read_text('utf-8')}</style>" for one in ("summary", *names))
-    )
+    return Markup(f"<style>{''.join(static.joinpath(f'{one}.css').read_text('utf-8') for one in names)}</style>")
 
 
-def render(summary: Summary) -> str:
-    """Render title, facts, the first rows of the table, notes and letter; rows are left out to stay under 24 kB."""
+def render(summary: Summary, picture: Markup | None = None) -> str:
+    """Render title, facts, the first rows of the table, notes and letter; rows are left out to stay under 24 kB.
+
+    A picture stands below the title, and counts.
+    """
     rows = list(summary.rows)
     while True:
-        html = _render(summary, rows)
+        html = _render(summary, rows, picture)
         if len(html.encode()) <= MAX_OCTETS or not rows:
             return html
         rows = rows[: len(rows) // 2]
 
 
-def _render(summary: Summary, rows: list[tuple[str, ...]]) -> str:
-    parts = [el("div", summary.title, cls="dl-title")]
+def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | None) -> str:
+    parts = [el("div", summary.title, cls="dl-title"), *([picture] if picture else [])]
     if summary.facts:
         facts = [el("tr", el("th", name, scope="row"), el("td", value)) for name, value in summary.facts]
         parts.append(el("table", *facts, cls="dl-facts"))
@@ -71,6 +80,11 @@ def _render(summary: Summary, rows: list[tuple[str, ...]]) -> str:
     if summary.letter:
         parts.append(el("div", *(el("div", line or " ") for line in summary.letter), cls="dl-letter"))
     return el("div", style(), *parts, cls="dl")
+
+
+def picture(octets: bytes, kind: str, says: str) -> Markup:
+    """A picture inside the page; `says` is what it shows, for those who can't see it."""
+    return el("img", src=f"data:{kind};base64,{b64encode(octets).decode()}", alt=says, style="max-width:100%")
 
 
 def preformatted(lines: Iterable[str]) -> Markup:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import mmap
 import os
 import secrets
 import stat
@@ -15,18 +14,20 @@ from dataclasses import dataclass
 from glob import escape
 from io import BytesIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.links import above
 from dicomlab.model.protocols import Arrival, Octets
 from dicomlab.model.report import Outcome
+from dicomlab.part10.contents import READ, close_contents, contents
 from dicomlab.part10.meta import EXPLICIT_LE, MAX_META, FileMeta, NeedMore, decode_file_meta, encode_file_meta
-from dicomlab.part10.walk import length_of_whole
+from dicomlab.part10.walk import begins_whole, length_of_whole
 
 CHUNK_OCTETS = 1 << 18
-SMALL_OCTETS = 64 << 10
-"""Octets of a file up to which reading it is less work than mapping it."""
+HEAD_OCTETS = 8 << 10
+"""Octets of a file in which most of them show whether they are whole."""
 SUCCESS = "0000H Success"
 CANNOT_UNDERSTAND = 0xC000
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -235,50 +236,75 @@ class Parcel:
         """Octets after the File Meta Information."""
         return self.size - self.meta.length
 
-    @contextmanager
-    def open(self) -> Iterator[memoryview]:
-        """The whole Part 10 file as memory, without padding; a file is mapped, unless it is small."""
-        if self.opener is not None:
-            with self.opener() as view:
-                yield view
-            return
-        if self.path is None:
-            yield memoryview(self.octets)[: self.size]
-            return
-        with _contents(self.path) as whole, whole[: len(whole) - self.padding] as view:
-            if len(whole) < self.looked_at:
-                raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
-            yield view
+    def open(self) -> AbstractContextManager[memoryview]:
+        """The whole Part 10 file as memory while a block runs, without padding; a large file is mapped."""
+        return _Opened(self, 0)
 
-    @contextmanager
-    def dataset(self) -> Iterator[memoryview]:
-        """The octets after the File Meta Information, as memory."""
-        with self.open() as view, view[self.meta.length :] as octets:
-            yield octets
+    def pieces(self, octets: int) -> Iterator[bytes]:
+        """The first `octets` of the Part 10 file as they are read, a piece in memory; raises as :meth:`open` does.
+
+        C000H where there are fewer.
+        """
+        left = octets
+        if self.path is None or self.opener is not None:
+            with self.open() as whole:
+                for at in range(0, min(left, len(whole)), CHUNK_OCTETS):
+                    yield bytes(whole[at : min(at + CHUNK_OCTETS, octets)])
+                left -= len(whole)
+        else:
+            with self.path.open("rb", buffering=0) as file:
+                fit = os.fstat(file.fileno()).st_size >= self.looked_at
+                while fit and left and (piece := file.read(min(left, CHUNK_OCTETS))):
+                    left -= len(piece)
+                    yield piece
+        if left > 0:
+            raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
+
+    def dataset(self) -> AbstractContextManager[memoryview]:
+        """The octets after the File Meta Information, as memory while a block runs."""
+        return _Opened(self, self.meta.length)
 
 
-@contextmanager
-def _contents(path: Path) -> Iterator[memoryview]:
-    """A file as memory: mapped, or read at once where that is less work.
+class _Opened(AbstractContextManager[memoryview]):
+    """A parcel as memory, from `start` to its padding. No view outlives the block.
 
     Raises
     ------
     OSError
         It can't be opened.
+    ServiceError
+        C000H: the file has become shorter since it was looked at.
     """
-    with path.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size <= SMALL_OCTETS:
-            octets = file.read(SMALL_OCTETS)
-            with memoryview(octets) as view:
-                yield view
-            return
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    try:
-        with memoryview(mapped) as view:
-            yield view
-    finally:
-        with suppress(BufferError):  # the traceback of an error still holds a slice: freed with it
-            mapped.close()
+
+    __slots__ = ("_parcel", "_start", "_under", "_view", "_whole")
+
+    def __init__(self, parcel: Parcel, start: int) -> None:
+        self._parcel, self._start = parcel, start
+        self._under: AbstractContextManager[memoryview] | None = None
+
+    def __enter__(self) -> memoryview:
+        parcel = self._parcel
+        if parcel.opener is not None:
+            self._under = parcel.opener()
+            self._whole = self._under.__enter__()
+            self._view = self._whole[self._start :]
+            return self._view
+        self._whole = contents(parcel.path) if parcel.path is not None else memoryview(parcel.octets)
+        end = len(self._whole)
+        if end < parcel.looked_at:
+            close_contents(self._whole)
+            raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
+        self._view = self._whole[self._start : end - parcel.padding]
+        return self._view
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._view.release()
+        if self._under is not None:
+            self._under.__exit__(kind, error, trace)
+        else:
+            close_contents(self._whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,10 +405,16 @@ def parcel_of_file(path: Path) -> Parcel | Unfit:
     """Open one file; broken and foreign ones come back as :class:`Unfit`."""
     name = str(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(name).st_mode):
             return Unfit(name, "no regular file")  # opening a pipe would wait for ever
-        with _contents(path) as whole:
+        found = _glanced_at(name, path)
+        if found is not None:
+            return found
+        whole = contents(path)
+        try:
             return _parcel_of(whole, name, path)
+        finally:
+            close_contents(whole)
     except RemoteProtocolError as error:
         return Unfit(name, str(error))
     except OSError as error:
@@ -391,12 +423,35 @@ def parcel_of_file(path: Path) -> Parcel | Unfit:
         return Unfit(name, f"can't be read: {error}")
 
 
+def _glanced_at(name: str, path: Path) -> Parcel | None:
+    """The parcel of a file whose beginning shows that it is whole, as that of most does."""
+    descriptor = os.open(name, READ)
+    try:
+        size, head = os.fstat(descriptor).st_size, os.read(descriptor, HEAD_OCTETS)
+    finally:
+        os.close(descriptor)
+    try:
+        meta = decode_file_meta(head)
+    except NeedMore:
+        return None
+    if _is_no_instance(meta) or not begins_whole(head[meta.length :], size - meta.length, meta.transfer_syntax_uid):
+        return None
+    return Parcel(meta, name, path, looked_at=size)
+
+
+def _is_no_instance(meta: FileMeta) -> str:
+    """Why this is nothing to store; ``""`` where it is."""
+    if not meta.sop_instance_uid or not meta.sop_class_uid:
+        return "its File Meta Information names no SOP Class or SOP Instance (PS3.10 §7.1)"
+    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        return "a DICOMDIR, which is a directory of files and no instance to store (PS3.3 §F)"
+    return ""
+
+
 def _parcel_of(file: memoryview, name: str, path: Path) -> Parcel | Unfit:
     meta = decode_file_meta(file, final=True)
-    if not meta.sop_instance_uid or not meta.sop_class_uid:
-        return Unfit(name, "its File Meta Information names no SOP Class or SOP Instance (PS3.10 §7.1)")
-    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-        return Unfit(name, "a DICOMDIR, which is a directory of files and no instance to store (PS3.3 §F)")
+    if why := _is_no_instance(meta):
+        return Unfit(name, why)
     with file[meta.length :] as octets:
         whole = length_of_whole(octets, meta.transfer_syntax_uid)
         if not whole:

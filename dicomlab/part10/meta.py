@@ -152,7 +152,7 @@ def decode_file_meta(octets: bytes | bytearray | memoryview, *, final: bool = Fa
         group, element, vr, length = _SHORT.unpack_from(octets, at)
         if group != 0x0002:
             break
-        if not (vr.isalpha() and vr.isupper()):
+        if vr != b"UI" and not (vr.isalpha() and vr.isupper()):
             raise RemoteProtocolError(f"VR {vr!r} in group 0002", section=_SECTION, offset=at + 4)
         start = at + 8
         if vr in _LONG_VRS:

@@ -124,6 +124,27 @@ class Walker:
             yield Element(tag, vr, at, value, end - value)
             at = end
 
+    def items(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Give the items of the sequence value from `at` to `end`: its start, its data set from and to, what follows.
+
+        Raises
+        ------
+        RemoteProtocolError
+            As :func:`elements`.
+        """
+        while at + 8 <= end:
+            tag, _, value, length = self.header(at, implicit=True)
+            if tag == _SEQUENCE_END:
+                return
+            if tag != _ITEM:
+                raise self.broken("something other than an item in a sequence", at)
+            open_ended = length == _UNDEFINED
+            after = self._after_item(value, implicit=self.implicit, depth=1) if open_ended else value + length
+            if after > end:
+                raise self.broken("an item is cut", at)
+            yield at, value, after - (8 if open_ended else 0), after
+            at = after
+
     def _after_items(self, at: int, *, implicit: bool, depth: int) -> int:
         while True:
             tag, _, value, length = self.header(at, implicit=True)
@@ -174,13 +195,14 @@ def elements(octets: Octets, transfer_syntax_uid: str) -> Iterator[Element]:
 _PLAIN_IMPLICIT, _PLAIN_SHORT, _PLAIN_LONG = Struct("<HHL"), Struct("<HH2sH"), Struct("<L")
 
 
-def _end_of_plain(octets: Octets, implicit: bool) -> int:
+def _end_of_plain(octets: Octets, implicit: bool, size: int) -> int:
     """Pass over the plain elements that a little endian data set begins with: whole, of defined length, in order.
 
-    What is out of the ordinary ends it, and is for :meth:`Walker.elements` to judge.
+    `octets` may be the beginning of all `size` of them. What is out of the ordinary ends it, and is for
+    :meth:`Walker.elements` to judge.
     """
-    at, size = 0, len(octets)
-    while at + 12 <= size:
+    at, last = 0, len(octets) - 12
+    while at <= last:
         if implicit:
             group, _, length = _PLAIN_IMPLICIT.unpack_from(octets, at)
             after = at + 8 + length
@@ -196,6 +218,21 @@ def _end_of_plain(octets: Octets, implicit: bool) -> int:
             break
         at = after
     return at
+
+
+def begins_whole(head: Octets, size: int, transfer_syntax_uid: str) -> bool:
+    """Whether the beginning of a data set of `size` octets shows that it is whole, and nobody need look at the rest.
+
+    It does where plain elements go on, from the first to one in `head` that ends where the data set does. Where it does
+    not, nothing is said: :func:`length_of_whole` tells.
+
+    Source
+    ------
+    PS3.5 §7.1, §A.1, §A.2.
+    """
+    if transfer_syntax_uid in (DEFLATED_LE, EXPLICIT_BE):
+        return False
+    return 0 < size == _end_of_plain(head, transfer_syntax_uid == IMPLICIT_LE, size)
 
 
 def inflated(octets: Octets, cap: int = MAX_INFLATED) -> bytes:
@@ -239,7 +276,7 @@ def length_of_whole(octets: Octets, transfer_syntax_uid: str) -> int:
     """
     if transfer_syntax_uid != DEFLATED_LE:
         walker = Walker(octets, transfer_syntax_uid)
-        at = 0 if transfer_syntax_uid == EXPLICIT_BE else _end_of_plain(octets, walker.implicit)
+        at = 0 if transfer_syntax_uid == EXPLICIT_BE else _end_of_plain(octets, walker.implicit, len(octets))
         return max((element.end for element in walker.elements(at)), default=at)
     for _ in elements(inflated(octets), EXPLICIT_LE):
         pass

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomlab.rtv.columns import HEAD_OCTETS, Columns, Datagrams, Flags, Longs
+from dicomlab.rtv.columns import HEAD_OCTETS, Columns, Datagrams, Flags, Longs, stamp_heads
 from dicomlab.rtv.extension import GrainItems
 from dicomlab.rtv.rtp import Jitter, SequenceTracker
 from dicomlab.rtv.video import VideoFormat
@@ -107,10 +107,7 @@ class _Plan:
     def expected(self, index: int, sequence32: int, timestamp: bytes) -> bytes:
         """The headers of a frame whose packet `index` has that extended sequence number."""
         heads = self.heads.copy()
-        numbers = (np.arange(len(heads), dtype=np.int64) + (sequence32 - index)) & 0xFFFFFFFF
-        words = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)
-        heads[:, 2:4], heads[:, 12:14] = words[:, 2:], words[:, :2]
-        heads[:, 4:8] = np.frombuffer(timestamp, np.uint8)
+        stamp_heads(heads, sequence32 - index, int.from_bytes(timestamp, "big"))
         return heads.tobytes()
 
 
@@ -185,8 +182,12 @@ class FrameAssembler:
         tail = len(octets) - (count - 1) * stride - HEAD_OCTETS
         if tail != (plan.last if index + count == len(plan.heads) else plan.length):
             return False
-        heads = np.lib.stride_tricks.as_strided(octets, (count, HEAD_OCTETS), (stride, 1))
-        if heads.tobytes() != expected[index * HEAD_OCTETS : (index + count) * HEAD_OCTETS]:
+        full = count if tail == plan.length else count - 1
+        rows = octets[: full * stride].reshape(full, stride)
+        heads = rows[:, :HEAD_OCTETS].tobytes()
+        if full < count:
+            heads += octets[full * stride : full * stride + HEAD_OCTETS].tobytes()
+        if heads != expected[index * HEAD_OCTETS : (index + count) * HEAD_OCTETS]:
             return False
         if one is None:
             one = self._begin(int.from_bytes(stamp, "big"), count, arrival_ns)
@@ -200,10 +201,8 @@ class FrameAssembler:
         self._es = (sequence32 + count - 1) >> 16 & 0xFFFF
         start = plan.start + index * plan.length
         length, buffer = plan.length, one.lease.buffer
-        full = count if tail == length else count - 1
         if full:
-            end = start + full * length
-            buffer[start:end].reshape(full, length)[:] = octets[: full * stride].reshape(full, stride)[:, HEAD_OCTETS:]
+            buffer[start : start + full * length].reshape(full, length)[:] = rows[:, HEAD_OCTETS:]
         if full < count:
             buffer[start + full * length : start + full * length + tail] = octets[full * stride + HEAD_OCTETS :]
         one.put(start, start + (count - 1) * length + tail)

@@ -232,6 +232,7 @@ class Broadcast(Summarised):
                     static_every_s=self._static_every_s,
                     packet_octets=self._packet_octets,
                     rtcp=self._rtcp,
+                    fictional=self.fictional,
                 )
         return self
 

@@ -146,3 +146,59 @@ class VideoEncoder:
                 self._container.mux(packet)
         except (self._av.FFmpegError, OSError) as error:
             raise Interrupted(f"the medium failed while encoding: {error}", endpoint="encoder") from error
+
+
+class LiveEncoder:
+    """Encodes pictures that are looked at now: H.264 access units (Annex B), each as soon as its frame is there.
+
+    Raises
+    ------
+    MissingExtra
+        PyAV is not installed, or its FFmpeg has no such encoder.
+
+    Source
+    ------
+    ITU-T H.264 Annex B.
+    """
+
+    def __init__(self, width: int, height: int, rate_hz: Fraction, *, kbit_s: int = 4_000) -> None:
+        self._av = av = _av()
+        self.size = (width - width % 2, height - height % 2)
+        try:
+            self._context = context = av.CodecContext.create("libx264", "w")
+            context.width, context.height = self.size
+            context.pix_fmt = "yuvj420p"  # full range
+            context.framerate, context.time_base = rate_hz, 1 / Fraction(rate_hz)
+            context.bit_rate = kbit_s * 1000
+            context.options = {
+                "preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1",
+                "x264-params": f"repeat-headers=1:annexb=1:vbv-maxrate={kbit_s}:vbv-bufsize={kbit_s // 4}"
+                ":colormatrix=smpte170m:fullrange=on",
+            }  # fmt: skip
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise MissingExtra(f"this PyAV has no encoder libx264: pip install 'dicomlab[video]' ({error})") from error
+        self._count = 0
+
+    def encode(self, planes: tuple[NDArray[np.uint8], ...], *, key: bool) -> bytes:
+        """Encode one picture of Y, Cb, Cr (BT.601, full range; chroma of half the width or of all of it).
+
+        Raises
+        ------
+        Interrupted
+            The encoder failed.
+        """
+        width, height = self.size
+        y, *chroma = planes
+        small = [plane[:height:2, :: max(1, 2 * plane.shape[1] // y.shape[1])] for plane in chroma]
+        whole = np.concatenate(
+            [y[:height, :width].reshape(-1), *(p[: height // 2, : width // 2].reshape(-1) for p in small)]
+        )
+        frame = self._av.VideoFrame.from_ndarray(whole.reshape(height * 3 // 2, width), format="yuvj420p")
+        frame.pts, frame.time_base = self._count, self._context.time_base
+        frame.pict_type = self._av.video.frame.PictureType.I if key else self._av.video.frame.PictureType.NONE
+        self._count += 1
+        try:
+            return b"".join(bytes(packet) for packet in self._context.encode(frame))
+        except self._av.FFmpegError as error:
+            raise Interrupted(f"H.264 can't be encoded: {error}", endpoint="encoder") from error

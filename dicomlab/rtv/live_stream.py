@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from dicomlab.errors import Unreachable, UsageError
+from dicomlab.model.links import above
 from dicomlab.model.matching import answers, rows_at_level
 from dicomlab.model.path import Row, SearchPath, Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation
@@ -133,7 +134,9 @@ class LiveStream(SearchPath, Summarised):
             A flow that can't be received.
         """
         if self._station is None:
-            self._station = Station(self.session, on_frame=self._take, on_audio=self._take_audio, **self._how)
+            self._station = Station(
+                self.session, on_frame=self._take, on_audio=self._take_audio, fictional=self.fictional, **self._how
+            )
             for one in self._station.receptions:
                 if isinstance(one, VideoReception):
                     one.fictional = self.fictional
@@ -284,6 +287,23 @@ class LiveStream(SearchPath, Summarised):
         self._callbacks.append(Caller(callback, self._opened().warnings.append))
         self._taps.append(self._callbacks[-1].take)
 
+    def watch(self, take: OnFrame) -> Callable[[], None]:
+        """Have `take` called with each frame in the receiving thread, which it must not hold up; the result ends it."""
+
+        def tap(what: Frame | AudioBlock) -> None:
+            if isinstance(what, Frame):
+                take(what)
+
+        def end() -> None:
+            self._taps = [one for one in self._taps if one is not tap]  # a new list: one is being gone through
+
+        self._taps = [*self._taps, tap]
+        return end
+
+    def counters(self) -> list[dict[str, Any]]:
+        """What ``statistics()`` says, as plain numbers, for who asks often: one mapping for each flow."""
+        return self._station.statistics() if self._station is not None else []
+
     @property
     def audio(self) -> list[AudioBlock]:
         """The audio that came last, up to 10,000 blocks."""
@@ -422,6 +442,10 @@ class LiveStream(SearchPath, Summarised):
         return result
 
     # --- face ----------------------------------------------------------------------------------------------------
+
+    def play(self, to: str | Path | None = None, **options: Any) -> Any:
+        """Play it in the notebook: see :func:`dicomlab.notebook.player.play`."""
+        return above("play")(self, to, **options)
 
     def __str__(self) -> str:
         return f"LiveStream({self._session.name if self._session is not None else 'not opened'})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from dicomlab.rtv.device import PAYLOAD_TYPES, Device, Flow
 from dicomlab.rtv.extension import GrainItems
 from dicomlab.rtv.faults import StreamFaults
 from dicomlab.rtv.metadata import FrameGroups, encode_dataset, encode_dynamic, encode_meta
+from dicomlab.rtv.reader import RtpReader, read_rtcp, rtcp_line
 from dicomlab.rtv.rtp import dissect
 from dicomlab.rtv.sender import AudioSender, Line, MetadataSender, VideoSender
 from dicomlab.rtv.sources import VideoSource
@@ -52,8 +54,10 @@ class Pacer:
         static_every_s: float,
         packet_octets: int,
         rtcp: bool,
+        fictional: bool = False,
     ) -> None:
         self.device, self.error = device, None
+        self._fictional = fictional
         self.frames = self.skipped = 0
         self._videos, self._per_frame, self._faults = videos, per_frame, faults
         self._static_every_ns, self._rtcp = int(static_every_s * NS_PER_S), rtcp
@@ -88,10 +92,8 @@ class Pacer:
 
     def _line(self, flow: Flow) -> Line:
         sockets: list[SendingSocket] = []
-        channel = open_channel("RTP", "sender", f"{flow.paths[0]}:{flow.port}", dissect)
-        line = Line(
-            flow.kind, PAYLOAD_TYPES[flow.kind], sockets, channel=channel if channel.trace is not None else None
-        )
+        line = Line(flow.kind, PAYLOAD_TYPES[flow.kind], sockets)
+        self._record(line, flow)
         self._lines.append(line)
         control: list[SendingSocket] = []
         line.control = control
@@ -100,6 +102,15 @@ class Pacer:
             sockets.append(SendingSocket(media.address, media.port, **options))
             control.append(SendingSocket(media.address, media.port + 1, **options))
         return line
+
+    def _record(self, line: Line, flow: Flow) -> None:
+        """Have a line record what leaves, where somebody traces."""
+        name, to = self.device.name, f"{flow.kind} {flow.paths[0]}:{flow.port}"
+        reader = partial(RtpReader, flow.kind)
+        channel = open_channel("RTP", name, to, dissect, reader, fictional=self._fictional)
+        if channel.trace is not None:
+            line.channel = channel
+            line.control_channel = open_channel("RTCP", name, to, rtcp_line, lambda: read_rtcp)
 
     @property
     def running(self) -> bool:

@@ -373,6 +373,13 @@ def ssrc_of(reception: Reception) -> int:
     return reception.assembler.ssrc if isinstance(reception, VideoReception) else reception.flow.ssrc
 
 
+def identifier_of(reception: Reception) -> object:
+    """By what it is joined with others: changes when that does."""
+    if isinstance(reception, MetadataReception):
+        return id(reception.identity.static)
+    return reception.flow_id if isinstance(reception, VideoReception) else None
+
+
 def paired(receptions: list[Reception]) -> None:
     """Join each bulk flow with its metadata: by the UUIDs once both are known, until then by their order in the SDP."""
     metadata = [

@@ -207,7 +207,7 @@ def rgb_of(octets: NDArray[np.uint8], video: VideoFormat) -> NDArray[np.uint8]:
         if video.depth == 8 and video.range != "NARROW":
             return stacked
         return _to_octets((stacked.astype(np.float32) - offset) * np.float32(255 / span))
-    red, blue = _weights(video)
+    red, blue = weights(video)
     y = (planes[0].astype(np.float32) - np.float32(offset)) * np.float32(255 / span)
     middle = np.float32(1 << (video.depth - 1))
     down, across = y.shape[0] // planes[1].shape[0], y.shape[1] // planes[1].shape[1]
@@ -259,7 +259,7 @@ def yuv_planes(rgb: NDArray[Any], video: VideoFormat, *, depth: int = 8, full: b
     step = 1 << (depth - 8)
     low, width = (0.0, float((1 << depth) - 1)) if full or video.range != "NARROW" else (16.0 * step, 219.0 * step)
     values = (rgb.astype(np.float32) - np.float32(low)) / np.float32(width)
-    red, blue = _weights(video)
+    red, blue = weights(video)
     y = values[..., 0] * red + values[..., 1] * (1 - red - blue) + values[..., 2] * blue
     cb, cr = (values[..., 2] - y) / (2 * (1 - blue)), (values[..., 0] - y) / (2 * (1 - red))
     _, across, down = _CELLS.get(STRUCTURE[video.sampling], (3, 1, 1))
@@ -273,7 +273,18 @@ def yuv_planes(rgb: NDArray[Any], video: VideoFormat, *, depth: int = 8, full: b
     return quantised(y, offset, span), *(quantised(plane, middle, chroma_span) for plane in small)
 
 
-def _weights(video: VideoFormat) -> tuple[float, float]:
+def weights(video: VideoFormat) -> tuple[float, float]:
+    """KR and KB of its colorimetry.
+
+    Raises
+    ------
+    UsageError
+        It has none.
+
+    Source
+    ------
+    ITU-R BT.601-7 §2.5, BT.709-6 §3, BT.2020-2 §4.
+    """
     usual = video.sampling.startswith(("YCbCr", "RGB", "BGR"))
     if not usual or video.colorimetry not in _LUMA:
         raise UsageError(f"no matrix for {video.sampling} in {video.colorimetry}: to_stored_values() has its samples")

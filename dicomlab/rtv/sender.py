@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from dicomlab.model.trace import Channel
 from dicomlab.rtv.audio import AudioFormat, encode_samples
+from dicomlab.rtv.columns import stamp_heads
 from dicomlab.rtv.extension import IDS, GrainItems, encode_items
 from dicomlab.rtv.grains import fragments
 from dicomlab.rtv.rfc4175 import PlannedPacket, plan
 from dicomlab.rtv.rtcp import CNAME, Bye, Description, SenderReport, encode_rtcp
 from dicomlab.rtv.rtp import HEADER_OCTETS, RtpPacket, encode_rtp
+from dicomlab.rtv.train import train_of
 from dicomlab.rtv.udp import SendingSocket, per_call
 from dicomlab.rtv.video import VideoFormat
 
+_CALLS = 4
+"""Calls to the system whose packets are put together at once: what they fill stays in a cache."""
 Filter = Callable[[str, bytes], list[bytes]]
 """What becomes of a packet of a flow, where faults are on."""
 
@@ -37,6 +41,7 @@ class Line:
     octets: int = 0
     filter: Filter | None = None
     channel: Channel | None = None
+    control_channel: Channel | None = None
 
     def send(self, datagram: bytes) -> None:
         """Send one packet to every path."""
@@ -47,10 +52,14 @@ class Line:
             for path in self.sockets:
                 path.send(one)
 
-    def record(self, octets: bytes | memoryview) -> None:
-        """Record what leaves, where somebody traces; of many packets sent at once the first."""
+    def record(self, octets: bytes | memoryview, rows: NDArray[np.uint8] | None = None, last: int = 0) -> None:
+        """Record what leaves, where somebody traces: one packet, or several as `rows`, the last with `last` octets."""
         if self.channel is not None:
-            self.channel.tap("sent", octets)
+            train, first = b"", len(octets)
+            if rows is not None:
+                first = rows.shape[1]
+                train = train_of(rows[1:], [first] * (len(rows) - 2) + [last])
+            self.channel.tap("sent", octets[:first], size=len(octets), train=train)
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:
         """Number a packet and send it."""
@@ -76,8 +85,11 @@ class Line:
         self._control([SenderReport(self.ssrc, 0, 0, self.packets & 0xFFFFFFFF, 0), name, Bye((self.ssrc,))])
 
     def _control(self, reports: list[SenderReport | Description | Bye]) -> None:
+        octets = encode_rtcp(reports)
+        if self.control_channel is not None and self.control:
+            self.control_channel.tap("sent", octets)
         for path in self.control:
-            path.send(encode_rtcp(reports))
+            path.send(octets)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -110,7 +122,7 @@ class VideoSender:
         self._at = self._run = self._in_run = 0
         self._first = b""
         largest = max(run.heads.shape[1] + run.length for run in self._runs)
-        self._block = np.empty(per_call(largest) * largest, np.uint8)
+        self._block = np.zeros(_CALLS * per_call(largest) * largest, np.uint8)
 
     def _cut(self, packets: Sequence[PlannedPacket]) -> list[_Run]:
         runs: list[_Run] = []
@@ -140,12 +152,7 @@ class VideoSender:
         self._at = self._run = self._in_run = 0
         base = self.line.sequence32
         for run in self._runs:
-            numbers = (np.arange(len(run.heads), dtype=np.int64) + base + run.first) & 0xFFFFFFFF
-            words = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)
-            heads = run.heads
-            heads[:, 2:4], heads[:, 12:14] = words[:, 2:], words[:, :2]
-            stamp = timestamps[min(run.field, len(timestamps) - 1)].to_bytes(4, "big")
-            heads[:, 4:12] = np.frombuffer(stamp + self.line.ssrc.to_bytes(4, "big"), np.uint8)
+            stamp_heads(run.heads, base + run.first, timestamps[min(run.field, len(timestamps) - 1)], self.line.ssrc)
         self.line.sequence32 = (base + self.count) & 0xFFFFFFFF
         if self._identified:
             profile, octets = encode_items(items)
@@ -169,7 +176,9 @@ class VideoSender:
                 continue
             head = run.heads.shape[1]
             stride = head + run.length
-            count = min(len(run.heads) - self._in_run, per_call(stride))
+            each = per_call(stride)
+            calls = min(_CALLS, -(-(until - self._at) // each))
+            count = min(len(run.heads) - self._in_run, calls * each)
             if self.line.filter is not None:
                 count = 1
             self._send(run, head, stride, count)
@@ -196,9 +205,12 @@ class VideoSender:
             return
         self.line.packets += count
         self.line.octets += size
-        self.line.record(octets[:stride])
-        for path in self.line.sockets:
-            path.send_many(octets, stride)
+        self.line.record(octets, rows, head + tail)
+        part = per_call(stride) * stride
+        for start in range(0, size, part):
+            piece = octets[start : start + part]
+            for path in self.line.sockets:
+                path.send_many(piece, stride)
 
 
 class AudioSender:

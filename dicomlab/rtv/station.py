@@ -7,12 +7,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from dicomlab.errors import DicomlabError, Refused, RemoteProtocolError, Unreachable
-from dicomlab.model.trace import open_channel
+from dicomlab.model.trace import Channel, open_channel
 from dicomlab.rtv.audio import audio_format
 from dicomlab.rtv.frames import AudioBlock, Frame
+from dicomlab.rtv.reader import RtpReader, read_rtcp, read_sdp, rtcp_line, sdp_line
 from dicomlab.rtv.reception import (
     KEPT_WARNINGS,
     AudioReception,
@@ -20,6 +22,7 @@ from dicomlab.rtv.reception import (
     MetadataReception,
     Reception,
     VideoReception,
+    identifier_of,
     paired,
     ssrc_of,
 )
@@ -30,10 +33,12 @@ from dicomlab.rtv.video import video_format
 
 ENDED_AFTER_NS = 5_000_000_000
 NO_STATIC_AFTER_NS = 3_000_000_000
-_GATHER_S = 0.0005
+_GATHER_S = 0.001
 """How long datagrams gather before they are taken together."""
 _WAKE_S = 0.005
-_TURNS = 128
+_US = "receiver"
+_KINDS: dict[type[Any], str] = {VideoReception: "video", AudioReception: "audio", MetadataReception: "metadata"}
+_TURNS = 32
 """Batches taken from one port before the others are looked at."""
 
 
@@ -58,6 +63,7 @@ class Station:
         many: bool,
         on_frame: Callable[[Frame], None],
         on_audio: Callable[[AudioBlock], None],
+        fictional: bool = False,
     ) -> None:
         self.warnings: deque[str] = deque(maxlen=KEPT_WARNINGS)
         self.receptions: list[Reception] = []
@@ -66,6 +72,7 @@ class Station:
         self.started_ns = tai_now_ns()
         self.error: DicomlabError | None = None
         self._kept: list[dict[str, Any]] | None = None
+        self._joined: list[object] = []
         self._sockets: dict[ReceivingSocket, Reception | ControlReception] = {}
         self._stop = threading.Event()
         self._handlers = on_frame, on_audio
@@ -78,7 +85,7 @@ class Station:
             self._close_sockets()
             raise
         paired(self.receptions)
-        self.channel = open_channel("RTP", "receiver", session.name or "sender", dissect)
+        self._channels = self._recorded(session, fictional=fictional)
         self._thread = threading.Thread(target=self._run, name="dicomlab live stream", daemon=True)
         self._thread.start()
 
@@ -110,6 +117,23 @@ class Station:
                 control = ReceivingSocket(path.address, path.port + 1, buffer_octets=65_536, many=False, **options)  # type: ignore[arg-type]
                 self._sockets[control] = ControlReception(self._goodbye, lambda: ssrc_of(reception))
 
+    def _recorded(self, session: Session, *, fictional: bool) -> dict[ReceivingSocket, Channel]:
+        """The channels on which a trace hears what each port receives; none where nobody traces."""
+        channels = {}
+        for one, reception in self._sockets.items():
+            if isinstance(reception, ControlReception):
+                channels[one] = open_channel("RTCP", _US, f"RTCP {one.name}", rtcp_line, lambda: read_rtcp)
+            else:
+                kind = _KINDS[type(reception)]
+                reader = partial(RtpReader, kind)
+                channels[one] = open_channel("RTP", _US, f"{kind} {one.name}", dissect, reader, fictional=fictional)
+        described = open_channel("SDP", _US, session.name or "sender", sdp_line, lambda: read_sdp)
+        if described.trace is None:
+            return {}
+        with suppress(DicomlabError):
+            described.tap("received", str(session).encode("utf-8", "replace"))
+        return channels
+
     def _goodbye(self) -> None:
         self.goodbyes += 1
 
@@ -136,31 +160,32 @@ class Station:
 
     def _drain(self, one: ReceivingSocket) -> None:
         reception = self._sockets[one]
-        feed, receive, tap = reception.feed, one.receive, self.channel.tap
-        traced = self.channel.trace is not None
+        feed, receive, channel = reception.feed, one.receive, self._channels.get(one)
         for _ in range(_TURNS):
-            batch = receive()
+            batch = receive() if channel is None else receive(1)
             if batch is None:
                 return
             now_ns = tai_now_ns()
             if not isinstance(reception, ControlReception):
                 self.last_ns = now_ns
                 self.first_ns = self.first_ns or now_ns
-            if traced:
-                tap("received", batch.datagram(0))
+            if channel is not None:
+                size = len(batch.octets) if batch.uniform else sum(batch.lengths or ())
+                channel.tap("received", batch.datagram(0), size=size, train=batch.train())
             feed(batch, now_ns)
 
     def _tend(self) -> None:
         """What time alone brings: frames given up on, Grains that came after their frame."""
         now_ns = tai_now_ns()
-        joined = False
         for one in self.receptions:
             if isinstance(one, VideoReception):
                 one.assembler.expire(now_ns)
                 one.pair(now_ns)
-                joined = joined or (one.flow_id is not None and len(self.receptions) > 2)
-        if joined:
-            paired(self.receptions)
+        if len(self.receptions) > 2:
+            known = [identifier_of(one) for one in self.receptions]
+            if known != self._joined:
+                self._joined = known
+                paired(self.receptions)
 
     def _finish(self) -> None:
         late_ns = tai_now_ns() + ENDED_AFTER_NS
@@ -212,7 +237,7 @@ class Station:
             sockets = [s for s, r in self._sockets.items() if r is one]
             row = one.row()
             drops = [drop for drop in (s.dropped for s in sockets) if drop is not None]
-            kind = {"VideoReception": "video", "AudioReception": "audio"}.get(type(one).__name__, "metadata")
+            kind = _KINDS[type(one)]
             rows.append(
                 {
                     "flow": kind,

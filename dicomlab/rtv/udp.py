@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 
 from dicomlab.errors import Refused, Unreachable, UsageError
 from dicomlab.rtv.clock import NS_PER_S, TAI_MINUS_UTC_S
+from dicomlab.rtv.train import HEAD_OCTETS, train_of
 
 LINUX = sys.platform == "linux"
 UDP_SEGMENT, UDP_GRO = 103, 104
 MAX_SEGMENTS = 64
 _DATAGRAM_OCTETS = 65_536
+_CALLS = 6
+"""Calls whose datagrams are handed on together, as long as they fit one another: what they fill stays in a cache."""
 _ROW_OCTETS = 9_216
 """Room for a datagram that comes alone: ST 2110-10's extended limit is 8960."""
 _ROWS = 256
@@ -38,7 +41,7 @@ _PLAIN_AFTER = 64
 BUFFER_OCTETS = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Datagrams that came together: one row each, ``stride`` apart; valid until the next one is received."""
 
@@ -71,6 +74,18 @@ class Batch:
         """The octets of one datagram."""
         start = row * self.stride
         return self.octets.data[start : start + self.length(row)]
+
+    def train(self) -> bytes:
+        """What a trace keeps of the datagrams after the first."""
+        if self.count < 2:
+            return b""
+        heads = np.zeros((self.count - 1, HEAD_OCTETS), np.uint8)
+        last = (self.count - 1) * self.stride
+        width = min(self.stride, HEAD_OCTETS)
+        heads[:-1, :width] = self.octets[:last].reshape(-1, self.stride)[1:, :width]
+        end = self.octets[last : last + HEAD_OCTETS]
+        heads[-1, : len(end)] = end
+        return train_of(heads, self.sizes()[1:])
 
 
 class ReceivingSocket:
@@ -112,8 +127,9 @@ class ReceivingSocket:
         self._alone = 0
         self._rows = np.empty((_ROWS, _ROW_OCTETS), np.uint8)
         self._views = [self._rows[row].data for row in range(_ROWS)]
-        self._block = np.empty(_DATAGRAM_OCTETS, np.uint8)
-        self._into = [self._block.data]
+        self._block = np.zeros(_CALLS * _DATAGRAM_OCTETS, np.uint8)
+        self._pending: tuple[int, int, int] | None = None
+        """Where in the block datagrams lie that did not fit those before them: from, octets, stride."""
         self._room = socket.CMSG_SPACE(4) if LINUX else 0
 
     def _enlarge(self, wanted: int) -> int:
@@ -158,23 +174,38 @@ class ReceivingSocket:
             return None
         return struct.unpack("9I", facts)[_MEMINFO_DROPS] if len(facts) == 36 else None
 
-    def receive(self) -> Batch | None:
-        """What has come; None: nothing more now."""
-        return self._receive_many() if self._many else self._receive_rows()
+    def receive(self, calls: int = _CALLS) -> Batch | None:
+        """What has come, by at most so many calls to the system; None: nothing more now."""
+        return self._receive_many(calls) if self._many or self._pending is not None else self._receive_rows()
 
-    def _receive_many(self) -> Batch | None:
-        try:
-            size, ancillary, _, _ = self._socket.recvmsg_into(self._into, self._room)
-        except (BlockingIOError, ConnectionRefusedError):
-            return None
-        if ancillary:
-            self._alone = 0
-            stride = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-            return Batch(self._block[:size], stride, -(-size // stride), None)
-        self._alone += 1
-        if self._alone > _PLAIN_AFTER:
+    def _receive_many(self, calls: int) -> Batch | None:
+        """Datagrams of one size, that of the first; one that is shorter is the last."""
+        if self._pending is not None:
+            (start, octets, stride), self._pending = self._pending, None
+            return Batch(self._block[start : start + octets], stride, max(1, -(-octets // stride)), None)
+        block, at, stride, room = self._block.data, 0, 0, self._room
+        receive = self._socket.recvmsg_into
+        for _ in range(calls):
+            try:
+                size, ancillary, _, _ = receive([block[at:] if at else block], room)
+            except (BlockingIOError, ConnectionRefusedError):
+                break
+            if ancillary:
+                self._alone = 0
+                each = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+            else:
+                self._alone += 1
+                each = max(size, 1)
+            if stride and each != stride and (ancillary or size > stride or not size):
+                self._pending = at, size, each
+                break
+            stride = stride or each
+            at += size
+            if size % stride or not size or self._alone:
+                break
+        if self._alone > _PLAIN_AFTER and self._pending is None:
             self._many = not self._ask_for_many(0)
-        return Batch(self._block[:size], max(size, 1), 1, None)
+        return Batch(self._block[:at], stride, max(1, -(-at // stride)), None) if stride else None
 
     def _receive_rows(self) -> Batch | None:
         lengths: list[int] = []
@@ -243,6 +274,7 @@ class SendingSocket:
             self._socket.close()
             raise Unreachable(f"nothing can be sent there: {error.strerror}", endpoint=self.name) from error
         self.many = LINUX
+        self._stride, self._message = 0, [(socket.IPPROTO_UDP, UDP_SEGMENT, b"")]
 
     @property
     def source(self) -> str:
@@ -265,7 +297,9 @@ class SendingSocket:
     def send_many(self, octets: memoryview, stride: int) -> None:
         """Send one datagram of each `stride` octets, at most 64 and 65,507 octets; the last may be shorter."""
         if self.many and stride < len(octets):
-            message = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", stride))]
+            if stride != self._stride:
+                self._stride, self._message = stride, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", stride))]
+            message = self._message
             try:
                 self._socket.sendmsg([octets], message)
             except ConnectionRefusedError:

@@ -91,7 +91,7 @@ def _given(answer: Answer, expected: str, to: Path | None) -> Iterator[Part]:
 def collected(answer: Answer, limit: int, to: Path | None) -> Iterator[Part]:
     """The parts of an answer, whole; into a file where one is given, else into memory up to a limit."""
     headers: dict[str, str] = {}
-    pieces: list[bytes | memoryview] = []
+    pieces: list[bytes] = []
     total = count = 0
     with _file(to) as write:
         for event in events(answer, any_type=True):
@@ -113,7 +113,7 @@ def collected(answer: Answer, limit: int, to: Path | None) -> Iterator[Part]:
                         f"{answer.url}: more than {limit >> 20} MiB came; ask for less at once, or give a file",
                         status=answer.status,
                     )
-                pieces.append(event.octets)
+                pieces.append(bytes(event.octets))
             else:
                 octets = b"".join(pieces)
                 yield _part(octets, headers, keep=write is None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 from urllib.parse import urlsplit, urlunsplit
 
 from dicomlab.errors import DicomlabError, Refused, ServiceError, Unreachable, UsageError
 from dicomlab.model.path import Row, SearchPath, StorePath, Verdict
-from dicomlab.model.progress import Control
+from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
 from dicomlab.model.query import Query
 from dicomlab.model.report import Report
@@ -31,11 +31,11 @@ from dicomlab.web.retrieve import Retriever
 from dicomlab.web.search import Searcher, json_body
 from dicomlab.web.servers import STANDARD, Server, server_at, server_named
 from dicomlab.web.store import Storer
+from dicomlab.web.streams import checked
 from dicomlab.web.workitems import WorkItemAgent
 
 STREAMS = 4
-"""Series that a retrieve fetches at once."""
-MAX_STREAMS = 32
+"""Series that a retrieve fetches, and requests that a store has under way, at once."""
 PAGE = 1000
 """Rows that one search request asks for."""
 
@@ -252,16 +252,58 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         ------
         PS3.18 §10.4 (retrieve), §8.7.3.5.2 (the transfer syntax parameter).
         """
-        if not isinstance(streams, int) or not 1 <= streams <= MAX_STREAMS:
-            raise UsageError(f"streams is a number from 1 to {MAX_STREAMS}, not {streams!r}")
         accepts = self._accepting(DICOM, transfer_syntax)
-        Retriever(self._site, sink, control, accepts, streams).deliver(wanted)
+        Retriever(self._site, sink, control, accepts, checked(streams)).deliver(wanted)
 
     # --- store -------------------------------------------------------------------------------------------------------
 
-    def _store(self, what: Any, control: Control) -> Report:
+    @overload
+    def store(
+        self, what: Any, *, streams: int = ..., progress: bool | OnProgress = ..., background: Literal[False] = ...
+    ) -> Report: ...
+    @overload
+    def store(
+        self, what: Any, *, streams: int = ..., progress: bool | OnProgress = ..., background: Literal[True]
+    ) -> Operation[Report]: ...
+    def store(
+        self,
+        what: Any,
+        *,
+        streams: int = STREAMS,
+        progress: bool | OnProgress = True,
+        background: bool = False,
+    ) -> Report | Operation[Report]:
+        """Store instances (STOW-RS), batch by batch: what is stored is what the server names and a search finds.
+
+        Parameters
+        ----------
+        what, progress, background
+            As for every path: :meth:`dicomlab.model.path.StorePath.store`.
+        streams : int
+            Requests that are under way at once, 1 to 32: the server stores one batch while the next is sent. With 1,
+            whatever `what` names twice is stored in its order.
+
+        Returns
+        -------
+        Report
+            One row for each instance, in the order of `what`.
+
+        Raises
+        ------
+        UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
+            As for every path.
+
+        Source
+        ------
+        PS3.18 §10.5 (store).
+        """
+        checked(streams)
+        work = Work("store", "instances", lambda control: self._send(what, control, streams), progress=progress)
+        return work.carry_out(background=background)
+
+    def _send(self, what: Any, control: Control, streams: int) -> Report:
         with Conversation(self._site, control) as http:
-            return Storer(http, control, f"Stored to {self}").store(what)
+            return Storer(self._site, http, streams, f"Stored to {self}").store(what)
 
     # --- work items --------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,8 @@ class HttpReader:
                 Field("Status", _text(found[2]), reason, "PS3.18 §8.5", *found.span(2)),
                 *_headers(octets, found.end()),
             )
-            return Reading(text, fields, "", f"The server answers {status} {reason} (PS3.18 §8.5).")
+            trouble = "failure" if status[0] in "45" else ""
+            return Reading(text, fields, "", f"The server answers {status} {reason} (PS3.18 §8.5).", (), trouble)
         body = Field("Body", f"{len(octets)} octets", "values may identify a patient", "PS3.18 §8.6", 0, len(octets))
         return Reading(text, (body,), "", "", ((0, len(octets)),))
 

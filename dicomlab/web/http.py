@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 import socket
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPException
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urljoin, urlsplit
@@ -27,19 +25,16 @@ from dicomlab.model.progress import Control
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Channel, open_channel
 from dicomlab.web.dissect import dissect
-from dicomlab.web.failures import TooSlow, translated
+from dicomlab.web.failures import translated
 from dicomlab.web.fields import HttpReader
 from dicomlab.web.media_types import MediaType, parse_content_type
+from dicomlab.web.pace import Paced
 
 CHUNK_OCTETS = 1 << 18
 MAX_JSON = 256 << 20
 MAX_ERROR_BODY = 64 << 10
 SHOWN_ERROR = 300
 MAX_REDIRECTS = 5
-SLOWEST_OCTETS_PER_S = 1024
-"""What an answer must bring on average, or it is a drip that nobody need wait for."""
-_DRIPS = 4
-"""Pieces of an answer that may each take their time before the average counts: some servers think long, then send."""
 _LONGEST_WAIT_S = 30.0
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _RETRIES = Retry(
@@ -124,6 +119,42 @@ class Answer:
             yield first
         while chunk := self._more():
             yield chunk
+
+    def chunks_into(self, room: Callable[[], memoryview]) -> Iterator[int]:
+        """Read the body as it comes into what `room` gives each time anew; give how many octets came.
+
+        Raises
+        ------
+        Interrupted
+            As for :meth:`chunks`.
+        """
+        straight = self._straight()
+        while True:
+            into = room()
+            if self._first or straight is None:
+                first, self._first = self._first, b""
+                chunk = (first or self._more())[: len(into)]
+                if len(first) > len(chunk):
+                    self._first = first[len(chunk) :]
+                count = len(chunk)
+                into[:count] = chunk
+            else:
+                with self._conversation.mapped():
+                    count = straight.read_into(into)
+                if count:
+                    self._conversation.tap_received(into[:count])
+                else:
+                    self._response.raw.release_conn()
+            if not count:
+                return
+            yield count
+
+    def _straight(self) -> Paced | None:
+        """The connection's own reader, where nothing stands between the socket and the body: no chunks, no coding."""
+        if {"transfer-encoding", "content-encoding"} & {name.lower() for name in self.headers}:
+            return None
+        beneath = getattr(self._response.raw, "_original_response", None)
+        return beneath if isinstance(beneath, Paced) else None
 
     def _more(self) -> bytes:
         raw: Any = self._response.raw
@@ -269,7 +300,7 @@ class Conversation:
         """Record what we say."""
         self.channel.tap("sent", octets)
 
-    def tap_received(self, octets: bytes) -> None:
+    def tap_received(self, octets: bytes | memoryview) -> None:
         """Record what the server says."""
         self.channel.tap("received", octets)
 
@@ -278,7 +309,7 @@ class Conversation:
         """Turn the exceptions of requests and urllib3 into those of our tree."""
         try:
             yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
             raise translated(error, self.site.url, self.site.timeout_s) from error
 
     @contextmanager
@@ -387,21 +418,18 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, **options)
         opened, timeout_s = self._conversation.opened, self._conversation.site.timeout_s
 
-        class Paced(HTTPResponse):
-            def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-                super().__init__(sock, *args, **options)
-                self.fp.close()
-                self.fp = io.BufferedReader(_Pace(sock, timeout_s))
+        class Here(Paced):
+            patience_s = timeout_s
 
         class Plain(HTTPConnection):
-            response_class = Paced
+            response_class = Here
 
             def connect(self) -> None:
                 super().connect()
                 opened(self.sock)
 
         class Secure(HTTPSConnection):
-            response_class = Paced
+            response_class = Here
 
             def connect(self) -> None:
                 super().connect()
@@ -429,40 +457,6 @@ class _Adapter(HTTPAdapter):
             first = f"HTTP/1.1 {response.status_code} {response.reason or ''}".rstrip()
             tapped.tap_received(shown_head(first, response.headers.items()))
         return response
-
-
-class _Pace(io.RawIOBase):
-    """The octets of an answer as they come off a socket, as long as they come fast enough.
-
-    The time between two reads is bounded by the socket. Here the sum is: a peer that sends an octet a minute would hold
-    us for ever, in its head as well as in its body.
-    """
-
-    def __init__(self, connected: socket.socket, patience_s: float) -> None:
-        super().__init__()
-        self._raw = connected.makefile("rb", buffering=0)
-        self._patience_s = patience_s
-        self._waited_s, self._octets, self._pieces = 0.0, 0, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Take what is there, waiting for it if need be."""
-        began = time.monotonic()
-        count: int | None = self._raw.readinto(buffer)
-        self._waited_s += time.monotonic() - began
-        self._octets += count or 0
-        self._pieces += 1
-        if self._pieces >= _DRIPS and self._waited_s >= self._patience_s:
-            if count and self._octets < SLOWEST_OCTETS_PER_S * self._waited_s:
-                raise TooSlow(f"{self._octets} octets came in {self._waited_s:.1f} s")
-            self._waited_s, self._octets, self._pieces = 0.0, 0, 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 class _TappedBody:

@@ -18,6 +18,8 @@ from dicomlab.errors import RemoteProtocolError
 MAX_HEADERS = 64 * 1024
 """Octets of the headers of one part, of the preamble, and of blanks after a boundary."""
 MAX_PARTS = 1_000_000
+ROOM_OCTETS = 1 << 19
+"""Octets that the reader takes at once where it is read into."""
 
 _SECTION = "RFC 2046 §5.1.1"
 _LINE_END = re.compile(rb"[ \t]*(\r?\n|\r?\Z|-\Z)")
@@ -34,7 +36,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Octets of the part that has begun; a view where they lay together in what was fed."""
+    """Octets of the part that has begun: a view, good until the reader is given more."""
 
     octets: bytes | memoryview
 
@@ -53,8 +55,11 @@ _MORE = -1
 class PartReader:
     """Takes octets as they come and gives events. Only the closing delimiter makes it complete.
 
-    Nothing is copied that need not be: data are views of what was fed, and only what may become a delimiter waits for
-    the octets after it. A part's own Content-Length is checked, then trusted: where that of the first part led exactly
+    What has octets gives them by :meth:`feed`; what can read into memory asks for :meth:`room` and says by
+    :meth:`filled` how much came, so that the same small piece of memory is used over and over.
+
+    Nothing is copied that need not be: data are views, and only what may become a delimiter waits for the octets after
+    it. A part's own Content-Length is checked, then trusted: where that of the first part led exactly
     to a delimiter, the others are passed on unsearched, and the delimiter must stand where each announces it. Octets
     before the announced end that look like a delimiter are data if a delimiter follows at exactly that length.
 
@@ -85,6 +90,9 @@ class PartReader:
         self._offset = 0
         """Octets before those that are kept."""
         self._max_parts = max_parts
+        self._room = bytearray()
+        self._size = 0
+        """Octets of what is looked at; there may be more memory behind them."""
         self.parts = 0
 
     @property
@@ -106,6 +114,28 @@ class PartReader:
             Headers beyond 64 KiB, too many parts, a Content-Length that lies.
         """
         buffer = self._kept + octets if self._kept else bytes(octets)
+        return self._events(buffer, len(buffer))
+
+    def room(self) -> memoryview:
+        """Memory to read the next octets into: never empty, and as good as new each time."""
+        if not self._room:
+            self._room = bytearray(ROOM_OCTETS)
+        kept = len(self._kept)
+        self._room[:kept] = self._kept
+        return memoryview(self._room)[kept:]
+
+    def filled(self, count: int) -> Iterator[Event]:
+        """Take the first `count` octets of :meth:`room`, as :meth:`feed` does.
+
+        Raises
+        ------
+        RemoteProtocolError
+            As for :meth:`feed`.
+        """
+        return self._events(self._room, len(self._kept) + count)
+
+    def _events(self, buffer: bytes | bytearray, size: int) -> Iterator[Event]:
+        self._size = size
         at = 0
         while at != _MORE and self._state != "epilogue":
             if self._state == "body":
@@ -121,7 +151,7 @@ class PartReader:
             else:
                 at = self._preamble(buffer, at)
         if self._state == "epilogue":
-            self._keep(buffer, len(buffer))
+            self._keep(buffer, size)
 
     def close(self) -> None:
         """Say that nothing more comes.
@@ -140,9 +170,9 @@ class PartReader:
             offset=self._offset + len(self._kept),
         )
 
-    def _keep(self, buffer: bytes, at: int) -> int:
+    def _keep(self, buffer: bytes | bytearray, at: int) -> int:
         """Keep what follows `at` until more comes."""
-        self._kept = buffer[at:]
+        self._kept = bytes(buffer[at : self._size])
         self._offset += at
         return _MORE
 
@@ -155,68 +185,68 @@ class PartReader:
 
     # --- where a delimiter is ----------------------------------------------------------------------------------------
 
-    def _tail(self, buffer: bytes, after: int) -> tuple[int, bool] | None:
+    def _tail(self, buffer: bytes | bytearray, after: int) -> tuple[int, bool] | None:
         """Where the line after a boundary starts, and whether it closes; None where this is no delimiter."""
-        if buffer[after : after + 2] == b"--":
+        if buffer.startswith(b"--", after, self._size):
             return after + 2, True
-        line = _LINE_END.match(buffer, after, after + MAX_HEADERS)
+        line = _LINE_END.match(buffer, after, min(after + MAX_HEADERS, self._size))
         if line is None:
             return None
         if line[1].endswith(b"\n"):
             return line.end(), False
-        return (_MORE, False) if line.end() == len(buffer) else None
+        return (_MORE, False) if line.end() == self._size else None
 
-    def _delimiter(self, buffer: bytes, at: int, search: int) -> tuple[int, int, int, bool] | None:
+    def _delimiter(self, buffer: bytes | bytearray, at: int, search: int) -> tuple[int, int, int, bool] | None:
         """Find the next delimiter from `search` on: the newline before it, where its line starts, `_tail` of it.
 
         `at` is where what is looked through begins. The newline is `at` where there is none.
         """
-        if search == at and self._start and buffer.startswith(self._line, at):
+        if search == at and self._start and buffer.startswith(self._line, at, self._size):
             if tail := self._tail(buffer, at + len(self._line)):
                 return at, at, *tail
             search = at + 1
-        while (newline := buffer.find(self._needle, search)) >= 0:
+        while (newline := buffer.find(self._needle, search, self._size)) >= 0:
             if tail := self._tail(buffer, newline + len(self._needle)):
                 return newline, newline + 1, *tail
             search = newline + 1  # a longer boundary, or data that looks like one
         return None
 
-    def _undecided(self, buffer: bytes, at: int) -> int:
+    def _undecided(self, buffer: bytes | bytearray, at: int) -> int:
         """Where the octets at the end begin that may be the start of a delimiter."""
-        size = len(buffer)
-        if self._start and self._line.startswith(buffer[at : at + len(self._line)]):
+        size = self._size
+        if self._start and self._line.startswith(buffer[at : min(at + len(self._line), size)]):
             return at
-        newline = buffer.rfind(b"\n", max(at, size - len(self._needle)))
-        if newline >= 0 and self._needle.startswith(buffer[newline:]):
+        newline = buffer.rfind(b"\n", max(at, size - len(self._needle)), size)
+        if newline >= 0 and self._needle.startswith(buffer[newline:size]):
             return self._before(buffer, newline, at)
         return size - 1 if size > at and buffer[size - 1] == _CR else size
 
     @staticmethod
-    def _before(buffer: bytes, newline: int, at: int) -> int:
+    def _before(buffer: bytes | bytearray, newline: int, at: int) -> int:
         """Where the line before a newline ends."""
         return newline - 1 if newline > at and buffer[newline - 1] == _CR else newline
 
     # --- states ------------------------------------------------------------------------------------------------------
 
-    def _preamble(self, buffer: bytes, at: int) -> int:
+    def _preamble(self, buffer: bytes | bytearray, at: int) -> int:
         found = self._delimiter(buffer, at, at)
         if found and found[2] != _MORE:
             return self._next_part(found[2], closing=found[3])
-        if len(buffer) - at > MAX_HEADERS and not found:
+        if self._size - at > MAX_HEADERS and not found:
             raise self._broken("no delimiter in the first 64 KiB")
         return self._wait(buffer, at)
 
-    def _wait(self, buffer: bytes, at: int) -> int:
-        if len(buffer) - at > 2 * MAX_HEADERS:
+    def _wait(self, buffer: bytes | bytearray, at: int) -> int:
+        if self._size - at > 2 * MAX_HEADERS:
             raise self._broken("a delimiter without the end of its line")
         return self._keep(buffer, at)
 
-    def _headers(self, buffer: bytes, at: int) -> tuple[dict[str, str] | None, int]:
-        if buffer.startswith((b"\n", b"\r\n"), at):
+    def _headers(self, buffer: bytes | bytearray, at: int) -> tuple[dict[str, str] | None, int]:
+        if buffer.startswith((b"\n", b"\r\n"), at, self._size):
             block, end = b"", at + (1 if buffer[at] != _CR else 2)
-        elif found := _HEADERS_END.search(buffer, at, at + MAX_HEADERS + 4):
-            block, end = buffer[at : found.start()], found.end()
-        elif len(buffer) - at > MAX_HEADERS:
+        elif found := _HEADERS_END.search(buffer, at, min(at + MAX_HEADERS + 4, self._size)):
+            block, end = bytes(buffer[at : found.start()]), found.end()
+        elif self._size - at > MAX_HEADERS:
             raise self._broken("part headers beyond 64 KiB")
         else:
             return None, self._keep(buffer, at)
@@ -230,11 +260,11 @@ class PartReader:
         self._state = "body"
         return headers, end
 
-    def _body(self, buffer: bytes, at: int) -> tuple[memoryview | None, int, bool]:
+    def _body(self, buffer: bytes | bytearray, at: int) -> tuple[memoryview | None, int, bool]:
         """Give the data that follow `at`, where to go on, and whether the part ended."""
         left = 0 if self._announced is None else self._announced - self._given
-        if self._trusted and left > len(buffer) - at:
-            return self._data(buffer, at, len(buffer)), self._keep(buffer, len(buffer)), False
+        if self._trusted and left > self._size - at:
+            return self._data(buffer, at, self._size), self._keep(buffer, self._size), False
         end = max(at, at + left) if self._trusted and self._announced is not None else None
         search = at if end is None else end
         found = self._delimiter(buffer, at, search)
@@ -266,11 +296,11 @@ class PartReader:
         return data, self._next_part(after, closing=closing), True
 
     def _at_announced(
-        self, buffer: bytes, at: int, end: int, found: tuple[int, int, int, bool] | None
+        self, buffer: bytes | bytearray, at: int, end: int, found: tuple[int, int, int, bool] | None
     ) -> tuple[memoryview | None, int, bool]:
         """The end of a part whose length is trusted: the delimiter stands there, or may yet."""
         data = self._data(buffer, at, end)
-        rest = buffer[end : end + len(self._needle) + 1]
+        rest = bytes(buffer[end : min(end + len(self._needle) + 1, self._size)])
         if found and found[0] - end in (0, 1) and rest.startswith((b"\r\n--", b"\n--", self._line)):
             if found[2] == _MORE:
                 return data, self._wait(buffer, end), False
@@ -282,7 +312,7 @@ class PartReader:
             f"part {self.parts} announces {self._announced} octets, which is not where a delimiter stands"
         )
 
-    def _data(self, buffer: bytes, at: int, stop: int) -> memoryview | None:
+    def _data(self, buffer: bytes | bytearray, at: int, stop: int) -> memoryview | None:
         if stop <= at:
             return None
         self._given += stop - at

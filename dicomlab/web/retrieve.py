@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from dicomlab.web.http import Answer, Conversation, Site
 from dicomlab.web.media_types import DICOM, OCTETS, RELATED
 from dicomlab.web.multipart import Begin, Data, End, Event, PartReader
 from dicomlab.web.resources import Resource
+from dicomlab.web.streams import Streams
 
 SERIES_AT_ONCE = 4
 """From how many wanted instances of a series on the series is asked for as a whole."""
@@ -176,41 +176,10 @@ class Retriever:
             if not self._control.cancelled:
                 raise
 
-    # --- one thread or several ---------------------------------------------------------------------------------------
-
     def _each(self, units: Sequence[T], work: Callable[[Conversation, T], None]) -> None:
-        """Do `work` for each unit, on as many conversations as there are streams; the first failure ends all."""
-        left = iter(units)
-        lock, failures, open_ones = threading.Lock(), list[Exception](), list[Conversation]()
-
-        def stream() -> None:
-            with Conversation(self._site, self._control) as http, self._control.on_cancel(http.shut):
-                open_ones.append(http)
-                try:
-                    while not (failures or self._control.cancelled):
-                        with lock:
-                            unit = next(left, None)
-                        if unit is None:
-                            return
-                        work(http, unit)
-                except (DicomlabError, _SinkFailed) as error:
-                    failures.append(error)
-                    for other in open_ones:
-                        other.shut()
-
-        count = min(self._streams, len(units))
-        threads = [
-            threading.Thread(target=copy_context().run, args=(stream,), name="dicomlab retrieve", daemon=True)
-            for _ in range(count - 1)
-        ]
-        for thread in threads:
-            thread.start()
-        if count:
-            stream()
-        for thread in threads:
-            thread.join()
-        if failures:
-            raise failures[0]
+        if units:
+            streams = min(self._streams, len(units))
+            Streams(self._site, self._control, work, streams, break_off=True).run(units)
 
     # --- what is asked for -------------------------------------------------------------------------------------------
 
@@ -320,8 +289,8 @@ def events(answer: Answer, *, any_type: bool = False) -> Iterator[Event]:
         yield End()
         return
     reader = PartReader(kind.boundary)
-    for chunk in answer.chunks():
-        yield from reader.feed(chunk)
+    for count in answer.chunks_into(reader.room):
+        yield from reader.filled(count)
     try:
         reader.close()
     except RemoteProtocolError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from PIL import Image
 
 from dicomlab import Archive
 from dicomlab.samples.phantom import phantom_datasets
-from tests.peers.ohif import CACHE, chromium, ohif
+from tests.peers.lab import PICTURES, Chromium
+from tests.peers.ohif import ohif
 
 DRAWN = """() => {
     const canvas = document.querySelector('canvas.cornerstone-canvas');
@@ -31,16 +31,17 @@ def grey(octets: bytes) -> Any:
 
 
 @pytest.mark.browser
-def test_ohif_draws_what_we_render(tmp_path: Path) -> None:
+def test_ohif_draws_what_we_render(chromium: Chromium) -> None:
     package = ohif()
-    with Archive() as archive, chromium(tmp_path / "profile") as page:
+    with Archive() as archive, chromium.page() as page:
         archive.add([phantom_datasets(patients=1, slices=6)], progress=False).raise_for_failures()
         series = archive.web.find("series", Modality="CT")
         study = series["StudyInstanceUID"].iloc[0]
         url = archive.mount_viewer(package)
         page.goto(f"{url}viewer?StudyInstanceUIDs={study}")
         page.wait_for_function(DRAWN, timeout=90_000)
-        page.screenshot(path=CACHE / "ohif.png")
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        (PICTURES / "ohif.png").write_bytes(page.screenshot())
         shown = page.evaluate("() => document.querySelector('canvas.cornerstone-canvas').toDataURL('image/png')")
         canvas = grey(base64.b64decode(shown.partition(",")[2]))
         instances = archive.web.find("instance", StudyInstanceUID=study).instances()

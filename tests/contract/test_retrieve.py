@@ -19,6 +19,7 @@ import dicomlab
 from dicomlab import Archive, MediaSet, Report, UsageError
 from dicomlab.part10.files import Parcel, parcel_of_file
 from dicomlab.part10.meta import decode_file_meta
+from dicomlab.samples.phantom import phantom_datasets
 
 
 def octets_of(dataset: Dataset) -> bytes:
@@ -238,7 +239,8 @@ def test_store_of_nothing_that_exists_is_a_usage_error(empty: Any, tmp_path: Pat
         empty.store(42)
 
 
-def test_store_first_interrupt_returns_what_was_stored(empty: Any, instances: list[Dataset]) -> None:
+def test_store_first_interrupt_returns_what_was_stored(empty: Any) -> None:
+    instances = list(phantom_datasets(patients=20))  # more than are under way at once
     interrupts: list[int] = []
 
     def interrupt(progress: Any) -> None:

@@ -121,7 +121,12 @@ class Peer:
     """A running peer. ``with`` ends it."""
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, answers: Callable[[], bool], starts_s: float = 30
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        answers: Callable[[], bool],
+        starts_s: float = 30,
+        environment: Mapping[str, str] = ENVIRONMENT,
     ) -> None:
         self.folder = folder
         self.log = folder / f"peer-{next(_number)}.log"
@@ -130,7 +135,7 @@ class Peer:
             self._process = subprocess.Popen(
                 arguments,
                 cwd=folder,
-                env=ENVIRONMENT,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

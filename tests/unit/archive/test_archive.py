@@ -76,6 +76,10 @@ def test_an_address_of_ones_own(free_port, tmp_path: Path) -> None:  # type: ign
         assert str(archive.node) == f"MINE@127.0.0.1:{port}"
         assert f":{web}/" in str(archive.web)
         assert archive.node.verify()
+    with Archive(address="MINE@127.0.0.1:0") as archive:
+        assert archive.node.address.ae_title == "MINE"
+        assert archive.node.address.port > 0
+        assert archive.node.verify()
     with pytest.raises(UsageError):
         Archive(address="no address")
     file = tmp_path / "file"

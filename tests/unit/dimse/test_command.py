@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.filereader import read_dataset
 
-from dicomlab.dimse.command import MAX_COMMAND, Command, decode_command, encode_command
+from dicomlab.dimse.command import (
+    MAX_COMMAND,
+    Command,
+    about_class,
+    decode_command,
+    encode_command,
+    meaning_of,
+)
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 
 ECHO = bytes.fromhex(

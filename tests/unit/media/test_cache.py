@@ -56,9 +56,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     plain = chunk._read
 
-    def reading(root: str, entry: tuple[str, int, int], rows: chunk.Rows) -> None:
+    def reading(root: str, entry: tuple[str, int, int], rows: chunk.Rows, timeout_s: float) -> None:
         seen.append(entry[0])
-        plain(root, entry, rows)
+        plain(root, entry, rows, timeout_s)
 
     monkeypatch.setattr(chunk, "_read", reading)
     return seen

@@ -145,7 +145,7 @@ def test_a_dicomdir_is_none_of_both() -> None:
 def test_pydicom_is_asked_only_where_the_error_may_be_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def counting(octets: bytes, plan: object) -> None:
+    def counting(octets: bytes, plan: object, go_on: object) -> None:
         asked.append(len(octets))
 
     monkeypatch.setattr(looking, "read_by_pydicom", counting)
@@ -157,7 +157,7 @@ def test_pydicom_is_asked_only_where_the_error_may_be_ours(monkeypatch: pytest.M
 
 
 def test_what_pydicom_makes_up_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def making_up(octets: bytes, plan: object) -> object:
+    def making_up(octets: bytes, plan: object, go_on: object) -> object:
         grammar, walked = real(octets, PLAN) or (None, None)
         assert walked is not None
         walked.values[REQUIRED[0]] = b"no UID"

@@ -202,7 +202,8 @@ def test_the_trace_has_a_line_for_each_file_and_no_patient(phantom: Path) -> Non
         media.find()
         media.deliver(wanted(media)[:1], Memory(), Control())
     assert [event.text for event in wire] == [f"read: {n:04d}.dcm" for n in range(1, 9)] + ["read: 0001.dcm"]
-    assert all(event.channel.protocol == "file" and event.size == 132 for event in wire)
+    assert all(event.channel.protocol == "file" and event.size == 4096 for event in wire)
+    assert "SYN-001" not in "".join(repr(message) for message in wire.read())
     assert wire.counts() == {"read": 9}
 
 

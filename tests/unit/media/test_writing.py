@@ -61,7 +61,28 @@ def test_without_transcoding_it_is_refused(tmp_path: Path) -> None:
     report = media(tmp_path / "in", compressed()).write(
         tmp_path / "out", profile="STD-GEN-CD", transcode=False, progress=False
     )
-    assert (report.count("failed"), len(tree(tmp_path / "out"))) == (3, 1)
+    assert (report.count("failed"), report.complete, report.folder) == (3, False, None)
+    assert "there is no File-set" in report.note
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip", "out.iso"])
+def test_where_nothing_can_be_read_any_more_there_is_no_file_set(name: str, tmp_path: Path) -> None:
+    source = media(tmp_path / "in")
+    assert len(source.instances) == 6
+    for path in (tmp_path / "in").rglob("*"):
+        path.unlink()
+    report = source.write(tmp_path / name, progress=False)
+    assert (report.count("failed"), report.folder, report.complete) == (6, None, False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_of_a_folder_without_instances_no_file_set_is_made(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "note.txt").write_text("no DICOM")
+    with pytest.raises(UsageError, match="no instance"):
+        MediaSet(tmp_path / "in").write(tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_some_of_it(tmp_path: Path) -> None:

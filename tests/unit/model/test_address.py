@@ -75,3 +75,9 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
         except UsageError:
             continue
         assert kind.parse(str(parsed)) == parsed
+
+
+def test_port_0_is_for_those_who_listen() -> None:
+    assert AEAddress.parse("LAB1@127.0.0.1:0", listening=True).port == 0
+    with pytest.raises(UsageError, match="is no port"):
+        AEAddress.parse("LAB1@127.0.0.1:0")

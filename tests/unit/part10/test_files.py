@@ -318,13 +318,13 @@ def test_what_is_no_whole_dicom_file(tmp_path: Path, name: str) -> None:
     assert re.search(says, unfit.reason)
 
 
-def refuse(path: Path) -> Callable[..., Any]:
-    opened = Path.open
+def refuse(path: Path) -> Callable[..., int]:
+    opened = os.open
 
-    def open_or_not(self: Path, *arguments: Any, **options: Any) -> Any:
-        if self == path:
+    def open_or_not(name: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(name) == str(path):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(self, *arguments, **options)
+        return opened(name, *arguments, **options)
 
     return open_or_not
 
@@ -332,7 +332,7 @@ def refuse(path: Path) -> Callable[..., Any]:
 def test_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(whole_file())
-    monkeypatch.setattr(Path, "open", refuse(path))  # root may open everything, and tests may run as root
+    monkeypatch.setattr(os, "open", refuse(path))  # root may open everything, and tests may run as root
     assert parcel_of_file(path) == Unfit(str(path), "can't be read: Permission denied")
     assert parcel_of_file(tmp_path / "gone") == Unfit(
         str(tmp_path / "gone"), "can't be read: No such file or directory"

@@ -83,7 +83,8 @@ def test_a_trace_reads_packets() -> None:
     assert counts["RTP 96"] > 3
     assert counts["RTP 104"] >= 3
     assert {event.direction for event in wire} == {"sent", "received"}
-    assert "timestamp" in next(event.text for event in wire)
+    assert "timestamp" in next(event.text for event in wire if event.channel.protocol == "RTP")
+    assert next(event.text for event in wire).startswith("SDP: 2 flows")
 
 
 def test_flows_on_air_stand_beside_their_instances() -> None:

@@ -251,45 +251,6 @@ def test_real_compressed_files(web: WebEndpoint, empty: FolderHoldings) -> None:
     assert {o.transfer_syntax_uid for o in report} >= {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"}
 
 
-def test_cancelling_finishes_the_request_in_flight(web: WebEndpoint, empty: FolderHoldings) -> None:
-    operations: list[Any] = []
-
-    def many() -> Any:
-        for n in range(1, 30):
-            if n == 26:
-                operations[0].cancel()
-            yield instance(n)
-
-    stop = _Gate()
-    operation = web.store(stop.wrap(many), progress=False, background=True)
-    operations.append(operation)
-    stop.open()
-    report = operation.result(30)
-    assert report.counts == {"done": 25}
-    assert (report.complete, report.note) == (False, "cancelled")
-
-
-class _Gate:
-    """Lets a generator begin when the test is ready."""
-
-    def __init__(self) -> None:
-        import threading
-
-        self._event = threading.Event()
-
-    def open(self) -> None:
-        self._event.set()
-
-    def wrap(self, make: Any) -> Any:
-        self._event.clear()
-
-        def run() -> Any:
-            self._event.wait(30)
-            yield from make()
-
-        return run()
-
-
 def test_nothing_that_can_be_stored(web: WebEndpoint) -> None:
     with pytest.raises(UsageError):
         web.store(7, progress=False)

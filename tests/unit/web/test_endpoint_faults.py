@@ -306,7 +306,7 @@ UIDS = [f"1.2.3.1.1.{n}" for n in (1, 2, 3)]
 
 
 def store(url: str, count: int = 3, **options: Any) -> Any:
-    return WebEndpoint(url, **options).store([instance(n) for n in range(1, count + 1)], progress=False)
+    return WebEndpoint(url).store([instance(n) for n in range(1, count + 1)], progress=False, **options)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "409 Conflict", "400 Bad Request", "500 Oops"])
@@ -369,7 +369,7 @@ def test_too_much_is_halved() -> None:
 def test_broken_off_keeps_the_report() -> None:
     answers = iter([store_reply("200 OK", [f"1.2.3.1.1.{n}" for n in range(1, 26)])])
     with scripted(lambda asked: next(answers, b"")) as server, pytest.raises(Interrupted) as caught:
-        store(server.url, 30)
+        store(server.url, 30, streams=1)
     report = caught.value.partial
     assert report.counts == {"done": 25, "failed": 5}
     assert "broken off" in report.failures[0].status

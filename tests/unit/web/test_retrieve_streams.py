@@ -40,7 +40,7 @@ def serving(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
             """A client that leaves is what some tests are about."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/dicom-web"
         server.shutdown()

@@ -1,0 +1,169 @@
+// The live player. A picture is decoded beside the page, drawn with a frame of the screen of its own, then acknowledged.
+
+const CODEC = "avc1.42E028";
+
+function build({ root, send, state: current }) {
+  let state = current();
+  let alive = true;
+  let queue = []; // as long as what may be under way, at most
+  let scheduled = false;
+  let decoder = null;
+  let pendingNumbers = [];
+  const canvas = el("canvas", { role: "img", "aria-label": "Live picture" });
+  const screen = el("div", { cls: "dl-screen", tabIndex: 0, role: "group", "aria-label": "Live picture; space plays and pauses, s keeps a snapshot, r records" }, canvas, el("div", { cls: "dl-waits" }, "waiting for the first frame …"));
+  const play = button("❚❚ pause", "Pause (space)", () => send("play", { on: !state.playing }));
+  const snapshot = button("snapshot", "Keep this frame (s)", () => send("snapshot"));
+  const record = button("● record", "Record (r)", () => send("record", { on: !state.recording }));
+  const mode = el("select", { "aria-label": "What pictures travel as", onchange: () => send("mode", { mode: mode.value }) },
+    ["auto", "jpeg", "h264", "lossless"].map((name) => el("option", { value: name }, name)));
+  const says = el("div", { cls: "dl-says dl-line", role: "status" });
+  const kept = el("span", { cls: "dl-quiet" });
+  const facts = el("table", { cls: "dl-facts" });
+  const note = el("div", { cls: "dl-note" });
+  const plots = [
+    ["shown", "/s"], ["latency", "ms"], ["jitter", "ms"], ["packets lost", "/s"],
+  ].map(([title, unit]) => sparkline(title, unit));
+  root.append(
+    el("div", { cls: "dl-bar" }, play, snapshot, record, kept, el("span", { cls: "dl-push" }), mode),
+    el("div", { cls: "dl-live" }, screen, el("div", { cls: "dl-side" }, facts)),
+    says,
+    el("div", { cls: "dl-sparks" }, plots.map((plot) => plot.node)),
+    note,
+  );
+  screen.addEventListener("keydown", (event) => {
+    const keys = { " ": () => play.click(), s: () => snapshot.click(), r: () => { if (!record.hidden) record.click(); } };
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+    keys[event.key]();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  // --- pictures ---
+  const acknowledge = (n, shown, broken = false) => send("ack", broken ? { n, shown, broken } : { n, shown });
+  const draw = () => {
+    scheduled = false;
+    if (!queue.length || !alive) return;
+    const { n, source, width, height } = queue.shift();
+    if (queue.length) { scheduled = true; requestAnimationFrame(draw); }
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    const context = canvas.getContext("2d");
+    if (source instanceof ImageData) context.putImageData(source, 0, 0);
+    else context.drawImage(source, 0, 0, width, height);
+    if (source.close) source.close();
+    screen.classList.add("dl-has");
+    root.dataset.shown = String(Number(root.dataset.shown || 0) + 1);
+    acknowledge(n, true);
+  };
+  const show = (n, source, width, height) => {
+    queue.push({ n, source, width, height });
+    if (!scheduled) { scheduled = true; requestAnimationFrame(draw); }
+  };
+  const failed = (n) => acknowledge(n, false, true);
+  const octetsOf = (buffer) => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+
+  const asJpeg = async (message, buffer) => {
+    try {
+      const bitmap = await createImageBitmap(new Blob([octetsOf(buffer)], { type: "image/jpeg" }));
+      if (alive) show(message.n, bitmap, bitmap.width, bitmap.height);
+      else bitmap.close();
+    } catch {
+      failed(message.n);
+    }
+  };
+  const asLuma = (message, buffer) => {
+    const { width, height, depth, type } = message;
+    const octets = octetsOf(buffer);
+    const codes = type === "u1" ? octets : new Uint16Array(octets.slice().buffer);
+    const image = new ImageData(width, height);
+    const out = new Uint32Array(image.data.buffer);
+    const shift = depth - 8;
+    for (let at = 0; at < out.length; at += 1) {
+      const grey = codes[at] >> shift;
+      out[at] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
+    }
+    show(message.n, image, width, height);
+  };
+  const freshDecoder = () => {
+    if (decoder && decoder.state !== "closed") decoder.close();
+    pendingNumbers.forEach((n) => acknowledge(n, false));
+    pendingNumbers = [];
+    const made = new VideoDecoder({
+      output: (frame) => {
+        const n = pendingNumbers.shift();
+        if (alive && made === decoder) show(n, frame, frame.displayWidth, frame.displayHeight);
+        else frame.close();
+      },
+      error: () => { if (made === decoder) { pendingNumbers.forEach(failed); pendingNumbers = []; decoder = null; } },
+    });
+    made.configure({ codec: CODEC, optimizeForLatency: true });
+    decoder = made;
+  };
+  const asH264 = (message, buffer) => {
+    try {
+      if (!("VideoDecoder" in window)) { failed(message.n); return; }
+      if (message.key) freshDecoder();
+      if (!decoder) { failed(message.n); return; }
+      pendingNumbers.push(message.n);
+      decoder.decode(new EncodedVideoChunk({ type: message.key ? "key" : "delta", timestamp: message.n * 1000, data: octetsOf(buffer).slice() }));
+    } catch {
+      failed(message.n);
+    }
+  };
+
+  // --- where it stands ---
+  let placed = "";
+  let h264 = false;
+  const place = () => {
+    const width = Math.round(screen.clientWidth * (window.devicePixelRatio || 1));
+    const words = `${width} ${h264}`;
+    if (!width || words === placed) return;
+    placed = words;
+    send("place", { width, h264 });
+  };
+  const size = new ResizeObserver(place);
+  size.observe(screen);
+  if ("VideoDecoder" in window && window.isSecureContext)
+    VideoDecoder.isConfigSupported({ codec: CODEC }).then((answer) => { h264 = Boolean(answer.supported); if (alive) place(); }, () => {});
+
+  const figure = (value, digits = 0) => (Number.isFinite(value) ? value.toFixed(digits) : "—");
+  return {
+    state(now) {
+      state = now;
+      setText(play, state.playing ? "❚❚ pause" : "▶ play");
+      play.title = state.playing ? "Pause (space)" : "Play (space)";
+      play.setAttribute("aria-label", play.title);
+      record.hidden = !state.records;
+      setText(record, state.recording ? "■ stop" : "● record");
+      record.setAttribute("aria-pressed", String(state.recording));
+      record.classList.toggle("dl-recording", state.recording);
+      mode.value = state.mode;
+      setText(kept, state.snapshots ? `${state.snapshots} kept` : "");
+      setText(note, state.note || "");
+    },
+    message(message, buffers) {
+      if (message.kind === "picture") ({ jpeg: asJpeg, h264: asH264, lossless: asLuma })[message.mode](message, buffers[0]);
+      else if (message.kind === "statistics") {
+        const { figures, counts: [received, sent, shown, passed, lost] } = message;
+        setText(says, `${message.state}   ${figure(figures.received_hz, 1)}/s received   ${figure(figures.shown_hz, 1)}/s shown   `
+          + `${figure(figures.p50_ms)} ms (95 %: ${figure(figures.p95_ms)})   ${message.travels} ${octetsInWords(Math.round(figures.octets))}   ${figure(figures.encode_ms, 1)} ms to encode`);
+        says.title = `${received} received, ${sent} sent, ${shown} shown, ${passed} passed over; ${lost} packets lost`;
+        plots[0].add(figures.shown_hz);
+        plots[1].add(figures.p50_ms);
+        plots[2].add(message.jitter_ms);
+        plots[3].add(message.lost_hz);
+        facts.replaceChildren(...message.facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
+        if (message.note) setText(note, message.note);
+      }
+    },
+    seen: (visible) => { if (visible) place(); },
+    ended() {
+      alive = false;
+      size.disconnect();
+      if (decoder && decoder.state !== "closed") decoder.close();
+      queue.forEach(({ source }) => source.close && source.close());
+      queue = [];
+    },
+  };
+}
+
+export default { render: (context) => view(context, "player", build) };

@@ -1,0 +1,51 @@
+"""The planes of a JPEG show the colours that the conversion to RGB gives, for every format that is looked at."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from dicomlab.rtv import samples
+from dicomlab.rtv.preview import Planes, jpeg_planes
+from dicomlab.rtv.video import VideoFormat
+
+
+def rgb_of_jpeg(planes: Planes) -> np.ndarray:
+    """By ITU-T T.871 §7, written apart."""
+    y, blue, red = (plane.astype(float) for plane in planes)
+    if blue.shape != y.shape:
+        blue, red = (np.repeat(plane, 2, axis=1)[:, : y.shape[1]] for plane in (blue, red))
+    blue, red = blue - 128, red - 128
+    return np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], axis=-1)
+
+
+@pytest.mark.parametrize("span", ["NARROW", "FULL"])
+@pytest.mark.parametrize("colorimetry", ["BT601", "BT709", "BT2020"])
+@pytest.mark.parametrize(
+    ("sampling", "depth", "interlaced"),
+    [("YCbCr-4:2:2", 8, False), ("YCbCr-4:2:2", 10, False), ("YCbCr-4:2:2", 10, True), ("YCbCr-4:2:2", 12, False),
+     ("YCbCr-4:4:4", 8, False), ("RGB", 8, False), ("RGB", 10, False)],
+)  # fmt: skip
+def test_the_same_colours(sampling: str, depth: int, interlaced: bool, colorimetry: str, span: str) -> None:
+    video = VideoFormat(
+        64, 16, Fraction(30), sampling, depth, interlaced=interlaced, colorimetry=colorimetry, range=span
+    )
+    random = np.random.default_rng(7)
+    peak, wide = (1 << depth) - 1, sampling != "YCbCr-4:2:2"
+    tone = random.integers(peak // 4, 3 * peak // 4, (16, 64))
+    chroma = [peak // 2 + random.integers(-peak // 12, peak // 12, (16, 64 if wide else 32)) for _ in range(2)]
+    octets = samples.packed_planes([plane.astype(np.uint16) for plane in (tone, *chroma)], video)
+    ours = rgb_of_jpeg(jpeg_planes(octets, video))
+    assert np.abs(ours - samples.rgb_of(octets, video)).max() <= (
+        3 if depth == 8 or wide else 6
+    )  # two bits are cut off
+
+
+def test_smaller_takes_each_nth_pixel() -> None:
+    video = VideoFormat(64, 16, Fraction(30), "YCbCr-4:2:2", 10)
+    octets = np.random.default_rng(1).integers(0, 256, 64 * 16 * 5 // 2, dtype=np.uint8)
+    y, blue, red = jpeg_planes(octets, video, shrink=2)
+    assert y.shape == (8, 32)
+    assert blue.shape == red.shape == (8, 16)
