@@ -313,7 +313,7 @@ def test_nobody_fills_an_archive_with_steps(archive: Archive, monkeypatch: pytes
             operate(association, context, "N-CREATE", uid, tree_of_values({**STEP, **changes}))  # type: ignore[arg-type]
 
         with pytest.raises(ServiceError, match="0213H"):
-            create("1.2.3", CommentsOnThePerformedProcedureStep="x" * (1 << 20))
+            create("1.2.3", ScheduledStepAttributesSequence=[{"StudyInstanceUID": "1.2.3"}] * 30_000)
         with pytest.raises(ServiceError, match="0117H"):
             create("../1.2.3")
         create("1.2.3")
