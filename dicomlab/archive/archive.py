@@ -73,7 +73,8 @@ class Archive(Summarised):
     on_store : callable, optional
         Called with the :class:`Instance` after each one is stored, in the thread that stored it.
     known : mapping of str to (host, port), optional
-        The Application Entities to which a C-MOVE or a commitment report may go, beside ``archive.node`` itself.
+        The Application Entities to which a C-MOVE, a commitment report or an event report may go, beside
+        ``archive.node`` itself.
     callers : collection of str, optional
         The AE titles that may call over DIMSE; None: all.
     hosts : collection of str, optional
@@ -103,7 +104,8 @@ class Archive(Summarised):
 
     Source
     ------
-    PS3.4 Annexes A, B, C, J, Y, Z (Verification, Storage, Query/Retrieve, Storage Commitment); PS3.18 §10.
+    PS3.4 Annexes A, B, C, J, Y, Z (Verification, Storage, Query/Retrieve, Storage Commitment), F, K, CC (performed steps,
+    worklist, work items); PS3.18 §10, §11.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
 
     Source
     ------
-    PS3.4 Annexes A to C, J; PS3.7; PS3.8; PS3.15 B.12, B.13.
+    PS3.4 Annexes A to C, F, J, K, CC; PS3.7; PS3.8; PS3.15 B.12, B.13.
     """
 
     _options = frozenset(OPTIONS)
