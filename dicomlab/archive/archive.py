@@ -385,10 +385,12 @@ class _Open:
             )
             stack.callback(listener.close)
             setting = origin.Setting(faults=archive.faults, hosts=archive._web_hosts, origins=archive._web_origins)
-            self._application = origin.app(self.store, setting)
+            self._application = origin.app(self.store, setting, workitems=self.workitems)
             self.server: origin.OriginServer | None = None
             if archive._web_port is not None:
-                self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting)
+                self.server = origin.serve(
+                    self.store, host=at.host, port=archive._web_port, setting=setting, workitems=self.workitems
+                )
                 stack.callback(self.server.close)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)

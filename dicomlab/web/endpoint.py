@@ -16,10 +16,12 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.verification import Verification
+from dicomlab.model.workitems import RECEIVER, WorkItems
 from dicomlab.profiles import is_name, profile
 from dicomlab.web.abilities import Capabilities, capabilities, kind_of
 from dicomlab.web.auth import Auth, authentication, from_profile
 from dicomlab.web.deletion import delete
+from dicomlab.web.event_reports import is_ae_title
 from dicomlab.web.http import Conversation, Site
 from dicomlab.web.json_model import decode
 from dicomlab.web.media_types import DICOM, DICOM_JSON
@@ -30,6 +32,7 @@ from dicomlab.web.search import Searcher, json_body
 from dicomlab.web.servers import STANDARD, Server, server_at, server_named
 from dicomlab.web.store import Storer
 from dicomlab.web.streams import checked
+from dicomlab.web.workitems import WorkItemAgent
 
 STREAMS = 4
 """Series that a retrieve fetches, and requests that a store has under way, at once."""
@@ -65,6 +68,8 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         Which kind of server it is, where it does things otherwise than the standard says: ``"orthanc"``, ``"google"``,
         ... (see :mod:`dicomlab.web.servers`). Else it is told by its address, by :meth:`verify` and
         :meth:`capabilities`. ``web.server`` shows what is known.
+    me : str
+        The AE title under which we subscribe to events of work items.
     fuzzy : bool
         Ask for fuzzy matching of person names; servers that don't have it match them literally.
     fictional : bool
@@ -88,6 +93,7 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         certificate: str | tuple[str, str] | None = None,
         page: int = PAGE,
         server: str | Server | None = None,
+        me: str = RECEIVER,
         fuzzy: bool = False,
         fictional: bool = False,
         adapter: Any = None,
@@ -103,6 +109,9 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         self._site = Site(base, credentials, *timeouts, verify_tls, certificate, adapter, fictional)
         self._server = server_named(server) if isinstance(server, str) else server or server_at(base)
         self._page, self._fuzzy = page, fuzzy
+        if not is_ae_title(me):
+            raise UsageError(f"{me[:40]!r} is no AE title: at most 16 characters of ASCII")
+        self._me, self._channels = me, dict[str, str]()
 
     @property
     def fictional(self) -> bool:
@@ -295,6 +304,18 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
     def _send(self, what: Any, control: Control, streams: int) -> Report:
         with Conversation(self._site, control) as http:
             return Storer(self._site, http, streams, f"Stored to {self}").store(what)
+
+    # --- work items --------------------------------------------------------------------------------------------------
+
+    @property
+    def workitems(self) -> WorkItems:
+        """The server's work items (Unified Procedure Steps): the Worklist Service.
+
+        Source
+        ------
+        PS3.18 §11 (Worklist Service).
+        """
+        return WorkItems(WorkItemAgent(self._site, self._page, self._channels), str(self), self._me)
 
     # --- delete ------------------------------------------------------------------------------------------------------
 

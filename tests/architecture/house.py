@@ -36,7 +36,7 @@ is one too, and is held to it."""
 
 PURE_MODEL = (
     "cells", "columns", "matching", "options", "query", "reading", "values", "workitem", "workitem_attributes",
-    "worklist",
+    "workitem_service", "worklist",
 )  # fmt: skip
 """The values of the model that codecs speak; they do no I/O either."""
 
