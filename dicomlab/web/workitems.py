@@ -18,6 +18,7 @@ from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.query import Key
 from dicomlab.model.summary import visible
 from dicomlab.model.workitem import FILTERED, HTTP, SUCCESS, Done, Transact
+from dicomlab.web.body import OneBody
 from dicomlab.web.http import Answer, Conversation, Site
 from dicomlab.web.json_columns import rows
 from dicomlab.web.json_datasets import from_json
@@ -168,19 +169,6 @@ class WorkItemAgent:
         from dicomlab.web.channel import WebSocketChannel
 
         return WebSocketChannel(self._site, receiver, self._channels.get(receiver, ""))
-
-
-class OneBody:
-    """A body of known length, given anew each time that it is iterated."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-
-    def __len__(self) -> int:
-        return len(self._octets)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._octets
 
 
 def _subscriber(uid: str, receiver: str) -> str:

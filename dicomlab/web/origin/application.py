@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError
+from dicomlab.model.commitment import Commitments
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Holdings
 from dicomlab.model.workitem_service import WorkItemHoldings
@@ -23,6 +24,8 @@ from dicomlab.web.origin.address import Address, address_of, is_ours
 from dicomlab.web.origin.answer import Problem
 from dicomlab.web.origin.capabilities import OFFERS, capabilities
 from dicomlab.web.origin.channel import Channels
+from dicomlab.web.origin.commitment import PATH as COMMITMENTS
+from dicomlab.web.origin.commitment import Committing
 from dicomlab.web.origin.faults import Faulty
 from dicomlab.web.origin.limits import Limits
 from dicomlab.web.origin.negotiation import Accept
@@ -71,9 +74,16 @@ class Setting:
 class _Origin:
     """Answers the requests of one application."""
 
-    def __init__(self, holdings: Holdings, setting: Setting, workitems: WorkItemHoldings | None) -> None:
+    def __init__(
+        self,
+        holdings: Holdings,
+        setting: Setting,
+        workitems: WorkItemHoldings | None,
+        commitments: Commitments | None,
+    ) -> None:
         self._holdings, self._setting = holdings, setting
         self._worklist = Worklist(workitems, setting.limits) if workitems is not None else None
+        self._committing = Committing(commitments, setting.limits) if commitments is not None else None
         self._searching = Searching(holdings, setting.limits, setting.faults)
         self._retrieve = Retrieve(holdings, setting.limits, setting.faults)
         self._storing = Storing(holdings, setting.limits, setting.faults)
@@ -105,6 +115,8 @@ class _Origin:
                 return _capabilities(accept, address)
         if self._worklist is not None and path.startswith(PATH):
             return await self._worklist.answer(request, path, address, accept)
+        if self._committing is not None and path.startswith(COMMITMENTS):
+            return await self._committing.answer(request, path, accept)
         if request.method == "PUT":
             raise Problem(405, "only the state of a work item is put (PS3.18 §11.7)", _ALLOW_READ)
         try:
@@ -201,6 +213,7 @@ def app(
     setting: Setting | None = None,
     viewer: Viewer | None = None,
     workitems: WorkItemHoldings | None = None,
+    commitments: Commitments | None = None,
 ) -> ASGIApp:
     """The origin server as an ASGI application, below ``/dicom-web``.
 
@@ -212,13 +225,15 @@ def app(
         Pages to be served beside it.
     workitems : WorkItemHoldings, optional
         The work items of the Worklist Service; without them there is none.
+    commitments : Commitments, optional
+        Who commits to what is stored; without it there is no Storage Commitment Service.
 
     Source
     ------
-    PS3.18 §10 (Studies Service), §9 (URI Service), §11 (Worklist Service), §8.9 (capabilities).
+    PS3.18 §10 (Studies), §9 (URI), §11 (Worklist), §13 (Storage Commitment), §8.9 (capabilities).
     """
     setting = setting or Setting()
-    origin: Any = _Origin(holdings, setting, workitems).__call__
+    origin: Any = _Origin(holdings, setting, workitems, commitments).__call__
     cors = Middleware(
         CORSMiddleware, allow_origin_regex=_LOCAL, allow_origins=list(setting.origins), allow_methods=list(METHODS),
         allow_headers=["*"], expose_headers=list(_EXPOSED), max_age=600,

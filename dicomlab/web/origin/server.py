@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dicomlab.errors import Unreachable
+from dicomlab.model.commitment import Commitments
 from dicomlab.model.protocols import Holdings
 from dicomlab.model.workitem_service import WorkItemHoldings
 from dicomlab.web.origin.application import ROOT, Setting, app
@@ -107,6 +108,7 @@ def serve(
     port: int = 0,
     setting: Setting | None = None,
     workitems: WorkItemHoldings | None = None,
+    commitments: Commitments | None = None,
 ) -> OriginServer:
     """Serve holdings over HTTP, in the background; it answers when this returns.
 
@@ -120,6 +122,8 @@ def serve(
     setting : Setting, optional
     workitems : WorkItemHoldings, optional
         The work items of the Worklist Service; without them there is none.
+    commitments : Commitments, optional
+        Who commits to what is stored; without it there is no Storage Commitment Service.
 
     Raises
     ------
@@ -131,4 +135,4 @@ def serve(
     PS3.18 §10 (Studies Service).
     """
     setting, viewer = setting or Setting(), Viewer()
-    return OriginServer(app(holdings, setting, viewer, workitems), host, port, setting.limits, viewer)
+    return OriginServer(app(holdings, setting, viewer, workitems, commitments), host, port, setting.limits, viewer)
