@@ -123,6 +123,8 @@ _links.bind(
     peek="dicomlab.cohorts.peek:peek",
     parcels="dicomlab.cohorts.stream:parcels",
     report="dicomlab.cohorts.ledger:load",
+    save_report="dicomlab.cohorts.ledger:save",
+    follow="dicomlab.cohorts.commitments:follow",
     media="dicomlab.media.media_set:MediaSet",
 )
 

@@ -163,7 +163,7 @@ class WorkItemStore:
         gone = self._tables.is_gone(uid)
         return refusal(UNKNOWN, "it was deleted" if gone else "")
 
-    def is_gone(self, uid: str) -> bool:
+    def is_gone(self, uid: str, /) -> bool:
         """Whether there was a work item with that UID, which was deleted."""
         return self._tables.is_gone(uid)
 

@@ -86,10 +86,10 @@ def _data(octets: bytes, length: int) -> str:
 
 
 def _command(command: Command) -> str:
-    facts: list[str] = []
-    if uid := command.text("AffectedSOPClassUID") or command.text("RequestedSOPClassUID"):
+    facts: list[str] = [command.what] if command.what else []
+    if uid := command.sop_class_uid:
         facts.append(name_of(uid))
-    if uid := command.text("AffectedSOPInstanceUID") or command.text("RequestedSOPInstanceUID"):
+    if uid := command.sop_instance_uid:
         facts.append(uid)
     if destination := command.text("MoveDestination"):
         facts.append(f"to {destination}")

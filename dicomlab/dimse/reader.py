@@ -134,13 +134,14 @@ def _trouble(octets: bytes) -> str:
 
 
 def _of_command(command: Command) -> str:
-    about = name_of(command.text("AffectedSOPClassUID") or command.text("RequestedSOPClassUID"))
+    about = name_of(command.sop_class_uid)
     if not command.is_response:
         what = _ASKS.get(command.name, "asks for something that PS3.7 does not define")
-        return f"{command.name} {what}{f' ({about})' if about else ''}."
+        named = f": {command.what}" if command.what else ""
+        return f"{command.name} {what}{named}{f' ({about})' if about else ''}."
     verb = command.name.split("-")[1]
     kind = category(command.status)
-    text = status_text(command.status, verb)
+    text = status_text(command.status, verb, sop_class_uid=command.sop_class_uid)
     if command.status == SUCCESS:
         return f"{command.name}: {text}; the operation is complete."
     if kind == "pending":

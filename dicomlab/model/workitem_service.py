@@ -121,6 +121,9 @@ class WorkItemHoldings(WorkItemService, Protocol):
     restart. Events of one receiver are kept up to a bound, the oldest are dropped first.
     """
 
+    def is_gone(self, uid: str, /) -> bool:
+        """Whether there was a work item with that UID, which was deleted."""
+
     def matches(self, keys: Sequence[Key], /) -> Iterator[Dataset]:
         """Give the work items that match, whole but without their Transaction UIDs, in the order of their making."""
 

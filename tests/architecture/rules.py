@@ -20,6 +20,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "requests": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
     "urllib3": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
     "av": ("rtv/encode.py",),
+    "websockets": ("web/channel.py",),
     "anywidget": ("notebook/",),
     "ipywidgets": ("notebook/",),
     "IPython": ("notebook/",),

@@ -304,6 +304,25 @@ def test_what_is_out_of_order_gets_its_status(
     assert statuses(archive) == ["SCHEDULED"] * 3
 
 
+def test_nobody_fills_an_archive_with_steps(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    with archive.node._peer.associate([Proposal(tables.PERFORMED_STEP, tables.UNCOMPRESSED)]) as association:
+        context = association.context_for(tables.PERFORMED_STEP)
+        assert context is not None
+
+        def create(uid: str, **changes: Any) -> None:
+            operate(association, context, "N-CREATE", uid, tree_of_values({**STEP, **changes}))  # type: ignore[arg-type]
+
+        with pytest.raises(ServiceError, match="0213H"):
+            create("1.2.3", ScheduledStepAttributesSequence=[{"StudyInstanceUID": "1.2.3"}] * 30_000)
+        with pytest.raises(ServiceError, match="0117H"):
+            create("../1.2.3")
+        create("1.2.3")
+        monkeypatch.setattr("dicomlab.archive.performed.MAX_STEPS", 1)
+        with pytest.raises(ServiceError, match="0213H"):
+            create("1.2.4")
+    assert list(archive.performed_steps) == ["1.2.3"]
+
+
 def test_a_step_of_no_uid_gets_one_and_a_second_of_it_is_refused(archive: Archive) -> None:
     with archive.node._peer.associate([Proposal(tables.PERFORMED_STEP, tables.UNCOMPRESSED)]) as association:
         context = association.context_for(tables.PERFORMED_STEP)
