@@ -25,7 +25,7 @@ from dicomlab.part10.files import medium_errors
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_TEXT_ROWS, _MOST_ROWS, _ITEMS, _DEPTH = 400, 5_000, 20, 8
+_TEXT_ROWS, _MOST_ROWS, _NESTED_ROWS, _ITEMS, _DEPTH = 400, 5_000, 400, 20, 8
 _VALUE = 120
 _BULK = frozenset("OB OD OF OL OV OW UN".split())
 _MEANINGS = {
@@ -91,8 +91,8 @@ class DataSetView(Summarised):
 
     def rows(self) -> tuple[ElementRow, ...]:
         """Its elements; sequences hold theirs."""
-        every = tuple(_rows(getattr(self.dataset, "file_meta", None), self.fictional, 0))
-        every += tuple(_rows(self.dataset, self.fictional, 0))
+        every = tuple(_rows(getattr(self.dataset, "file_meta", None), self.fictional))
+        every += tuple(_rows(self.dataset, self.fictional))
         return _found(every, self.words.casefold().split()) if self.words else every
 
     def search(self, words: str) -> DataSetView:
@@ -168,33 +168,40 @@ def _read(path: Path) -> Dataset:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _rows(dataset: Any, fictional: bool, depth: int) -> Iterator[ElementRow]:
+class _Nested:
+    """How many rows may still come out of one sequence: items in items multiply."""
+
+    def __init__(self) -> None:
+        self.left = _NESTED_ROWS
+
+
+def _rows(dataset: Any, fictional: bool, depth: int = 0, nested: _Nested | None = None) -> Iterator[ElementRow]:
     for number, tag in enumerate(sorted(dataset.keys()) if dataset is not None else ()):
-        if number == _MOST_ROWS:
+        if number == _MOST_ROWS or (nested is not None and not nested.left):
             return
+        if nested is not None:
+            nested.left -= 1
         try:
-            yield _row(dataset[tag], fictional, depth)
+            yield _row(dataset[tag], fictional, depth, nested or _Nested())
         except Exception as error:  # noqa: BLE001  (whatever pydicom says of a value that can't be)
             yield ElementRow(format_tag(int(tag)), "", "", "", f"✗ can't be read: {visible(str(error), 80)}")
 
 
-def _row(element: Any, fictional: bool, depth: int) -> ElementRow:
+def _row(element: Any, fictional: bool, depth: int, nested: _Nested) -> ElementRow:
     tag, vr, keyword = format_tag(int(element.tag)), str(element.VR), element.keyword or _unnamed(element)
     value = element.value
     if vr == "SQ":
-        shown = list(value[:_ITEMS]) if depth < _DEPTH else []
-        items = tuple(tuple(_rows(item, fictional, depth + 1)) for item in shown)
-        count = len(value)
-        text = f"{count} {'item' if count == 1 else 'items'}"
-        return ElementRow(tag, keyword, vr, text, _coded(value, fictional), items, count - len(items))
+        items: list[tuple[ElementRow, ...]] = []
+        while len(items) < min(len(value), _ITEMS) and depth < _DEPTH and nested.left:
+            items.append(tuple(_rows(value[len(items)], fictional, depth + 1, nested)))
+        text = f"{len(value)} {'item' if len(value) == 1 else 'items'}"
+        return ElementRow(tag, keyword, vr, text, _coded(value), tuple(items), len(value) - len(items))
     if vr in _BULK or isinstance(value, bytes):
         octets = value if isinstance(value, bytes) else b""
-        digest = hashlib.sha256(octets).hexdigest()[:12] if octets else "none"
-        return ElementRow(tag, keyword, vr, f"{len(octets):,} octets", f"sha256 {digest}…" if octets else "")
-    text = _text(value)
-    shown_text = options.shown(text, fictional=fictional or not _identifying(int(element.tag)))
-    meaning = _meaning(keyword, vr, value)
-    return ElementRow(tag, keyword, vr, shown_text, meaning)
+        digest = hashlib.sha256(octets).hexdigest()[:12] if octets else ""
+        return ElementRow(tag, keyword, vr, f"{len(octets):,} octets", f"sha256 {digest}…" if digest else "")
+    shown = options.shown(_text(value), fictional=fictional or not _identifying(int(element.tag)))
+    return ElementRow(tag, keyword, vr, shown, _meaning(keyword, vr, value))
 
 
 def _unnamed(element: Any) -> str:
@@ -236,7 +243,7 @@ def _list(value: Any) -> list[Any]:
     return [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)[:8]
 
 
-def _coded(items: Any, fictional: bool) -> str:
+def _coded(items: Any) -> str:
     """The meaning of the codes in a code sequence (PS3.3 §8.1): ``Chest (51185008, SCT)``."""
     told = []
     for item in list(items)[:3]:
