@@ -125,7 +125,7 @@ _links.bind(
     mermaid="dicomlab.notebook.diagram:mermaid",
     svg="dicomlab.notebook.diagram:svg",
     negotiation="dicomlab.dimse.matrix:matrix",
-    wire_view="dicomlab.notebook.wire_view:wire_view",
+    wire_view="dicomlab.notebook.wire:wire_view",
     curl="dicomlab.web.curl:curl",
     save_trace="dicomlab.notebook.capture:save",
     load_trace="dicomlab.notebook.capture:load",
