@@ -81,7 +81,10 @@ class ElementRow:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DataSetView(Summarised):
-    """The elements of one data set as a table. ``view.search("dose")`` cuts it down; ``view.plot()`` draws it."""
+    """The elements of one data set as a table.
+
+    ``view.search("dose")`` cuts it down, ``view.live()`` has a search box, ``view.plot()`` draws it.
+    """
 
     dataset: Dataset
     fictional: bool = False
@@ -105,7 +108,19 @@ class DataSetView(Summarised):
 
         return plot(self.dataset, **how)
 
-    def _title(self) -> str:
+    def live(self) -> Any:
+        """Show it in a widget with a search box, its sequences folded."""
+        from dicomlab.notebook.element_search import ElementSearch
+
+        return ElementSearch(self)
+
+    def flat(self) -> list[tuple[int, str, str, str, str, str]]:
+        """Its elements one below the other: how deep, tag, keyword, VR, value, meaning."""
+        return [(depth, r.tag, r.keyword, r.vr, r.value, r.meaning) for depth, r in _flat(self.rows(), 0)]
+
+    @property
+    def title(self) -> str:
+        """What it is."""
         from pydicom.config import IGNORE
         from pydicom.uid import UID
 
@@ -114,10 +129,10 @@ class DataSetView(Summarised):
         return f"Data set: {name}" + (f", search {self.words!r}" if self.words else "")
 
     def _summary_(self) -> Summary:
-        flat = list(_flat(self.rows(), 0))
-        rows = tuple(("  " * depth + row.tag, row.keyword, row.vr, row.value, row.meaning) for depth, row in flat)
+        flat = self.flat()
+        rows = tuple(("  " * depth + tag, *cells) for depth, tag, *cells in flat)
         facts = (("elements", str(len(flat))),)
-        return Summary(self._title(), facts, _COLUMNS, rows[:_TEXT_ROWS], max(0, len(rows) - _TEXT_ROWS))
+        return Summary(self.title, facts, _COLUMNS, rows[:_TEXT_ROWS], max(0, len(rows) - _TEXT_ROWS))
 
     def _repr_html_(self) -> str:
         rows = self.rows()
@@ -126,7 +141,7 @@ class DataSetView(Summarised):
         while True:
             budget = _Budget(most)
             table = _table(rows, budget)
-            parts = [el("div", self._title(), cls="dl-title"), el("div", f"{count:,} elements", cls="dl-more"), table]
+            parts = [el("div", self.title, cls="dl-title"), el("div", f"{count:,} elements", cls="dl-more"), table]
             if budget.left_out:
                 how = "search() cuts it down"
                 parts.append(el("div", f"… {budget.left_out:,} more elements; {how}", cls="dl-more"))

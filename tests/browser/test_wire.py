@@ -91,3 +91,26 @@ wire.live()
         where.locator(".dlw-row", has_text="message 19999").wait_for()
         assert where.locator(".dlw-row").count() < 120
         assert desk.page.complaints == []
+
+
+def test_a_data_set_is_searched_and_its_sequences_fold(desk: Desk) -> None:
+    code = """
+import dicomlab
+from pydicom.data import get_testdata_file
+dicomlab.inspect(get_testdata_file("reportsi.dcm")).live()
+"""
+    with desk.cells("elements", code) as book:
+        where = book.output(0)
+        rows = where.locator("tbody tr")
+        rows.first.wait_for()
+        folded = rows.count()
+        where.locator("button[aria-expanded='false']").last.click()
+        assert rows.count() > folded
+        desk.page.keyboard.press("Enter")
+        assert rows.count() == folded
+        where.locator("input[type=search]").fill("basic text sr")
+        assert 0 < rows.count() < folded
+        assert all("Basic Text SR" in text for text in rows.all_inner_texts())
+        assert book.faults() == []
+        book.picture("elements", 0)
+        assert desk.page.complaints == []

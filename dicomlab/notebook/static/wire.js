@@ -82,11 +82,12 @@ function build({ root, send, state: given }) {
     if (from >= 0) {
       const [left, right] = from < to ? [from, to] : [to, from];
       const arrow = make("div", `dlw-arrow${from > to ? " back" : ""}`);
-      for (const one of [arrow, said]) {
-        one.style.left = `calc(${place(left)} + ${one === said ? 6 : 0}px)`;
-        one.style.width = `calc(${((right - left) / state.parties.length) * 100}% - ${one === said ? 12 : 0}px)`;
-      }
-      if (from > to) said.style.textAlign = "right";
+      arrow.style.left = place(left);
+      arrow.style.width = `${((right - left) / state.parties.length) * 100}%`;
+      const near = (left + 0.5) / state.parties.length < 0.5;  // text runs to the side where there is more room
+      said.style.left = near ? `calc(${place(left)} + 6px)` : "6px";
+      said.style.right = near ? "6px" : `calc(100% - ${place(right)} + 6px)`;
+      said.style.textAlign = near ? "left" : "right";
       lane.append(arrow);
     }
     lane.append(said);
