@@ -65,6 +65,10 @@ display(dicomlab.inspect(whole, fictional=True).live())
 FIRED = "() => 'XSS' in window || [...document.querySelectorAll('iframe')].some(f => 'XSS' in (f.contentWindow ?? {}))"
 
 
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+MARKUP = ".dl img, .dl svg, .dl script, .dl a"
+
+
 def test_nothing_runs_in_live_faces(desk: Desk) -> None:
     with desk.cells("hostile-live", LIVE) as book:
         where = book.output(0)
@@ -75,9 +79,9 @@ def test_nothing_runs_in_live_faces(desk: Desk) -> None:
             where.locator(".dlw-open b", has_text=f"{number}: ").wait_for()
         where.locator(".dl-data-set input[type=search]").fill("<script>")
         assert where.locator(".dl-data-set tbody tr").count() > 5
-        desk.page.wait_for_timeout(200)
+        desk.page.evaluate(PAINTED)
         assert not desk.page.evaluate(FIRED)
-        assert where.locator("img, svg, script, a").count() == 0
+        assert where.locator(MARKUP).count() == 0
         assert desk.page.complaints == []
         assert strayed(desk.page.asked) == []
 
@@ -102,6 +106,7 @@ def test_nothing_runs_in_stored_faces(desk: Desk, trusted: bool) -> None:
         book.output(0).locator(".dl").first.wait_for()
         text = book.output(0).inner_text()
         assert "<script>window.XSS=1</script>" in text
-        desk.page.wait_for_timeout(300)
+        desk.page.evaluate(PAINTED)
         assert not desk.page.evaluate(FIRED)
+        assert book.output(0).locator(MARKUP).count() == 0
         assert strayed(desk.page.asked) == []
