@@ -7,6 +7,8 @@ PS3.8 §9.2 (state machine), §9.3 (PDUs); PS3.7 §9.3 (messages).
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from dicomlab.dimse import pdu
 from dicomlab.dimse.command import Command, decode_command
 from dicomlab.dimse.dissect import dissect, name_of
@@ -56,10 +58,10 @@ class AssociationReader:
             self._requestor = direction == "sent"
             self._state = State.AWAITING_TRANSPORT if self._requestor else State.AWAITING_RQ
         fields = pdu_fields(octets, self._syntaxes)
-        sentence = self._sentence(octets)
+        sentence, trouble = self._said(octets)
         state = self._step(direction, kind)
         private = private_octets(octets, self._syntaxes)
-        return Reading(dissect(octets), fields, state, sentence, private, _trouble(octets))
+        return Reading(dissect(octets), fields, state, sentence, private, trouble)
 
     def _step(self, direction: Direction, kind: int) -> str:
         if self._state is None or kind not in _SENT:
@@ -73,11 +75,15 @@ class AssociationReader:
                 return ""
         return self._state.text
 
-    def _sentence(self, octets: bytes) -> str:
+    def _said(self, octets: bytes) -> tuple[str, str]:
+        """What a PDU says in a sentence, and what of it is not as it should be."""
         try:
             value = pdu.decode(octets)
         except RemoteProtocolError:
-            return ""
+            return "", ""
+        return self._sentence(value), _trouble(value)
+
+    def _sentence(self, value: pdu.PDU) -> str:
         match value:
             case pdu.AssociateRequest():
                 return (
@@ -114,22 +120,21 @@ class AssociationReader:
             return "The end of a command."
 
 
-def _trouble(octets: bytes) -> str:
+def _trouble(value: pdu.PDU) -> str:
     """What of a PDU is not as it should be: an end out of order, or a status that is a failure or a warning."""
-    try:
-        value = pdu.decode(octets)
-        match value:
-            case pdu.AssociateReject():
-                return "rejected"
-            case pdu.Abort():
-                return "aborted"
-            case pdu.DataTransfer(values):
-                whole = (one.fragment for one in values if one.control & pdu.COMMAND and one.control & pdu.LAST)
-                commands = [one for one in map(decode_command, whole) if one.is_response]
-                kinds = [kind for one in commands if (kind := category(one.status)) in ("failure", "warning", "cancel")]
-                return kinds[0] if kinds else ""
-    except RemoteProtocolError:
-        return ""
+    match value:
+        case pdu.AssociateReject():
+            return "rejected"
+        case pdu.Abort():
+            return "aborted"
+        case pdu.DataTransfer(values):
+            for one in values:
+                if one.control & pdu.COMMAND and one.control & pdu.LAST:
+                    with suppress(RemoteProtocolError):
+                        command = decode_command(one.fragment)
+                        kind = category(command.status) if command.is_response else ""
+                        if kind in ("failure", "warning", "cancel"):
+                            return kind
     return ""
 
 

@@ -347,6 +347,13 @@ class Volume(Summarised):
 
     # --- choices ---------------------------------------------------------------------------------------------------
 
+    def plot(self, plane: str | None = None, index: int | None = None, **how: Any) -> Any:
+        """Draw slices with matplotlib, with orientation labels and in millimetres; a dose over them.
+
+        See :func:`dicomlab.notebook.slices.plot`, which takes the rest: ``window``, ``step``, ``dose``, ``ax``.
+        """
+        return above("plot_volume")(self, plane, index, **how)
+
     def with_gaps_filled(self) -> Volume:
         """The same planes on their whole grid: a missing slice is NaN, and the affine holds again."""
         return self._again(self._stack.filled())

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from dicomlab.model.links import above
+from dicomlab.model.summary import Summarised, Summary
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ def _bar(control: Control, title: str, unit: str) -> ExitStack:
     return stack
 
 
-class Operation(Generic[T]):
+class Operation(Summarised, Generic[T]):
     """A verb that goes on in the background.
 
     ``result()`` waits for it, ``progress`` tells how far it is, ``cancel()`` ends it cleanly: ``result()`` then
@@ -229,11 +230,20 @@ class Operation(Generic[T]):
             raise self._error
         return self._result  # type: ignore[return-value]
 
-    def __repr__(self) -> str:
+    def _summary_(self) -> Summary:
         progress = self.progress
-        state = "ended" if self.done else "running"
+        state = "running"
+        if self.done:
+            state = "ended" if self._error is None else f"✗ ended with {type(self._error).__name__}"
         of = f" of {progress.total}" if progress.total is not None else ""
-        return f"<Operation {self.title}: {state}, {progress.done}{of} done, {progress.failed} failed>"
+        facts = (
+            ("state", state),
+            ("done", f"{progress.done}{of}"),
+            ("failed", str(progress.failed)),
+            ("octets", f"{progress.octets:,}"),
+        )
+        notes = (str(self._error),) if self._error is not None else ()
+        return Summary(f"Operation: {self.title}", facts, notes=notes)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         return above("transfer")(self)._repr_mimebundle_()

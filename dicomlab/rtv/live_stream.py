@@ -441,6 +441,10 @@ class LiveStream(SearchPath, Summarised):
         )
         return result
 
+    def plot(self) -> Any:
+        """Draw how the stream went with matplotlib: latency and missing octets frame by frame, packets by flow."""
+        return above("plot_stream")(self)
+
     # --- face ----------------------------------------------------------------------------------------------------
 
     def play(self, to: str | Path | None = None, **options: Any) -> Any:
