@@ -108,6 +108,7 @@ __all__ = [  # what loads when it is first asked for
 
 _links.bind(
     html="dicomlab.notebook.html:render",
+    dashboard="dicomlab.notebook.dashboard:dashboard",
     browse="dicomlab.notebook.browser:browse",
     transfer="dicomlab.notebook.transfer:watch",
     play="dicomlab.notebook.player:play",

@@ -15,7 +15,7 @@ from typing import Any, Self
 from dicomlab.archive.commitments import CommitmentStore
 from dicomlab.archive.department import Department
 from dicomlab.archive.performed import PerformedSteps
-from dicomlab.archive.store import Store, StoreSink
+from dicomlab.archive.store import Arrived, Store, StoreSink
 from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
@@ -31,6 +31,7 @@ from dicomlab.model.address import AEAddress
 from dicomlab.model.commitment import Inbox
 from dicomlab.model.faults import Faults
 from dicomlab.model.instance import Instance
+from dicomlab.model.links import above
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.report import Outcome, Report
@@ -327,6 +328,29 @@ class Archive(Summarised):
         work: Work[Report] = Work("add", "instances", run, progress=progress)
         result: Report | Operation[Report] = work.carry_out(background=background)
         return result
+
+    def watch(self, take: Callable[[Arrived], None]) -> Callable[[], None]:
+        """Have `take` called with each instance stored (and from whom), in the thread that stored it.
+
+        Returns
+        -------
+        callable
+            Ends it.
+        """
+        return self._opened().store.watch(take)
+
+    def dashboard(self) -> Any:
+        """See in the notebook what arrives, and from whom: :func:`dicomlab.notebook.dashboard.dashboard`."""
+        return above("dashboard")(self)
+
+    @property
+    def fictional(self) -> bool:
+        """Whether the patients are known to be synthetic."""
+        return self._fictional
+
+    def totals(self) -> dict[str, int]:
+        """How much is stored: ``patients``, ``studies``, ``series``, ``instances``, ``octets``."""
+        return self._opened().store.index.totals()
 
     # --- life ------------------------------------------------------------------------------------------------------
 

@@ -239,11 +239,14 @@ class Pump:
         return found
 
     def close(self) -> None:
-        """End the thread and let go of the frame."""
+        """Have the thread end, and let go of the frame; waits for nobody, so that it may be called by the collector."""
         with self._change:
             self._closed = True
             self._frame = None
             self._change.notify_all()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
         if self._thread is not threading.current_thread():
             self._thread.join(5)
 
