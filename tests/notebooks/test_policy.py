@@ -26,7 +26,7 @@ MOST_CORE_MINUTES = 180
 UNTESTED = ("nbval-ignore-output", "nbval-skip")
 HEAD = ("**For** ", "**Takes** ", "**Afterwards you can**")
 RHYTHM = ("**Predict**", "\n## Break it", "\n## Exercise", "<details><summary>")
-OUTSIDE = re.compile(r"/(?:home|root|Users|tmp|work|var|usr|opt)/|[A-Z]:\\\\|<script|<iframe|src=[\"']?(?!data:)")
+OUTSIDE = re.compile(r"/(?:home|root|Users|tmp|work|var|usr|opt)/|[A-Z]:\\\\|<script|<iframe|src=(?![\"']?data:)")
 KEPT = ("tags", "reason", "jupyter")
 
 
