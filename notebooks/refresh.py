@@ -6,11 +6,14 @@ out, so that a diff shows what a reader would see change.
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
 import nbformat
+from conftest import kernel_environment
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
@@ -30,6 +33,8 @@ def refresh(source: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or [path.stem for path in sorted(HERE.glob("*.md"))]
-    for name in names:
-        refresh(HERE / f"{name}.md")
+    names = sys.argv[1:] or [path.stem for path in sorted(HERE.glob("[0-9]*.md"))]
+    with tempfile.TemporaryDirectory(prefix="notebooks-") as folder:
+        os.environ.update(kernel_environment(Path(folder)))
+        for name in names:
+            refresh(HERE / f"{name}.md")

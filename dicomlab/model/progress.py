@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -158,11 +159,14 @@ def _first_interrupt_cancels(control: Control) -> Iterator[None]:
 
 
 def _bar(control: Control, title: str, unit: str) -> ExitStack:
-    """A tqdm bar that appears when the work takes longer than a second."""
+    """A tqdm bar that appears when the work takes longer than a second, unless ``TQDM_DISABLE`` is set."""
     from tqdm.auto import tqdm
 
     stack = ExitStack()
-    bar = stack.enter_context(tqdm(desc=title, unit=f" {unit}", total=control.total, delay=1.0, leave=False))
+    off = os.environ.get("TQDM_DISABLE", "") not in ("", "0")  # which tqdm passes over in notebooks
+    bar = stack.enter_context(
+        tqdm(desc=title, unit=f" {unit}", total=control.total, delay=1.0, leave=False, disable=off)
+    )
 
     def show(progress: Progress) -> None:
         bar.total = progress.total

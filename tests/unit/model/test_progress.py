@@ -404,3 +404,20 @@ def test_a_verb_within_one_in_the_background_ends_with_it() -> None:
     started.wait(LONG_S)
     operation.cancel()
     assert operation.result() is True
+
+
+@pytest.mark.parametrize(("said", "off"), [("1", True), ("0", False), ("", False)])
+def test_a_bar_can_be_turned_off_for_all(said: str, off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tqdm.auto
+
+    bars: list[bool] = []
+
+    class Kept(tqdm.auto.tqdm):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            bars.append(self.disable)
+
+    monkeypatch.setenv("TQDM_DISABLE", said)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Kept)
+    assert run(lambda control: control.advance(), progress=True) is None
+    assert bars == [off]
