@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -18,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, UsageError
 from dicomlab.media.geometry import Plane, Stack
-from dicomlab.media.pixels import Coded, NativeReader, check_length, coded, decode, is_plain, stored_type
+from dicomlab.media.pixels import Coded, NativeReader, check_length, coded, decode, is_plain, readable, stored_type
 from dicomlab.media.planes import Image
 from dicomlab.model.links import above
 from dicomlab.model.progress import Control, OnProgress, Work
@@ -210,7 +209,7 @@ class Volume(Summarised):
         if place is None:
             raise UsageError(f"no plane at {at} of {self.shape[:-2]}")
         source = self._sources[place.plane.source]
-        with _readable(source.parcel.name), source.parcel.open() as octets:
+        with readable(source.parcel.name), source.parcel.open() as octets:
             return dcmread(BytesIO(octets[: source.parcel.meta.length + source.image.offset]), stop_before_pixels=True)
 
     # --- pixels ----------------------------------------------------------------------------------------------------
@@ -425,7 +424,7 @@ class _Filling:
     def _one_native(self, source: Source, places: Sequence[_Place], reader: NativeReader) -> None:
         image, parcel = source.image, source.parcel
         check_length(image, parcel.name)
-        with _readable(parcel.name):
+        with readable(parcel.name):
             if is_plain(image, parcel.path):
                 assert parcel.path is not None
                 descriptor = os.open(parcel.path, os.O_RDONLY)
@@ -446,7 +445,7 @@ class _Filling:
 
         def job(number: int, places: Sequence[_Place]) -> tuple[Coded, list[int]]:
             source = self._sources[number]
-            with _readable(source.parcel.name), source.parcel.dataset() as octets:
+            with readable(source.parcel.name), source.parcel.dataset() as octets:
                 return coded(octets, source.image, source.parcel.name), [place.plane.frame for place in places]
 
         if executor is None:
@@ -495,13 +494,3 @@ def _decoded(future: Future[list[NDArray[Any]]]) -> list[NDArray[Any]]:
         raise
     except Exception as error:
         raise Interrupted(f"a worker failed: {error!r:.200}", endpoint="executor") from error
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise Interrupted(f"can't be read: {getattr(error, 'strerror', None) or error}", endpoint=name) from error
