@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from dicomlab.errors import Interrupted, RemoteProtocolError
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
-from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, multipart_of, parse_content_type
+from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, MediaType, multipart_of, parse_content_type
 from dicomlab.web.origin.address import Address
 from dicomlab.web.origin.answer import (
     NO_SNIFFING,
@@ -35,6 +35,7 @@ from dicomlab.web.origin.negotiation import Accept
 from dicomlab.web.origin.rendered import Rendered, rendered, thumbnail
 from dicomlab.web.origin.stored import NotHere, bulk_pieces, frame_pieces, instance_piece, metadata
 from dicomlab.web.origin.viewport import parse_rendering
+from dicomlab.web.origin.zipped import ZIP, zipped
 from dicomlab.web.resources import Resource
 from dicomlab.web.xml_model import to_xml
 
@@ -109,6 +110,8 @@ class Retrieve:
             match resource.kind:
                 case "metadata":
                     return self._metadata(held, accept, address, headers)
+                case "retrieve" if accept.ranges[0].name == ZIP:
+                    return self._zip(held, accept, headers)
                 case "retrieve" if accept.syntax_for(held[0].transfer_syntax_uid) or not _wants_bulk(accept):
                     return self._instances(held, accept, asked, headers)
                 case "rendered":
@@ -165,6 +168,19 @@ class Retrieve:
             except RemoteProtocolError as error:
                 raise Problem(406, f"held in {held[0].transfer_syntax_uid}; {error}") from error
         return self.pieces(pieces, accept, DICOM, asked, headers)
+
+    def _zip(self, held: Sequence[Held], accept: Accept, headers: dict[str, str]) -> Response:
+        asked = accept.ranges[0].parameters
+        as_instances = Accept((MediaType(DICOM, {k: v for k, v in asked.items() if k == "transfer-syntax"}),))
+        chosen = [(one, syntax) for one in held if (syntax := as_instances.syntax_for(one.transfer_syntax_uid))]
+        if not chosen:
+            available = ", ".join(sorted({one.transfer_syntax_uid for one in held}))
+            raise Problem(406, f"held in {available}; ask for {ZIP}; transfer-syntax=* to have it as stored")
+        if len(chosen) < len(held):
+            headers |= warning(f"{len(held) - len(chosen)} instances are held in no acceptable transfer syntax")
+        pieces = [self._faulty(instance_piece(one, syntax)) for one, syntax in chosen]
+        headers["Content-Disposition"] = 'attachment; filename="instances.zip"'
+        return StreamingResponse(zipped([one for one, _ in chosen], pieces), headers=headers, media_type=ZIP)
 
     def _faulty(self, piece: Piece) -> Piece:
         fault = self._faults.strikes("truncate", "web")
