@@ -35,6 +35,7 @@ from tests.peers.processes import LOOPBACK, free_port
 SECONDS = {1: 1.0, 3: 5.0, 7: 10.0}
 HD, UHD = (1920, 1080), (3840, 2160)
 _START_S = 1.0
+POOL_FRAMES = 32
 BUFFER_OCTETS = 512 << 20
 """What we ask for; without the right to administer the network, ``rmem_max`` is what one gets."""
 
@@ -131,16 +132,16 @@ def we_receive(
     record: Path | None = None,
 ) -> dict[str, Any]:
     """Our CPU, frames, losses and latency for one stream; spooled to `record` where that is given."""
-    from dicomlab.rtv.recorder import _spooled
+    from dicomlab.rtv.recorder import LEFT_FRAMES, _spooled
 
     video = VideoFormat(*size, Fraction(60), depth=depth)
     cast = Broadcast([np.zeros(video.frame_octets, np.uint8)], format=video, port=port, metadata=metadata)
-    live = LiveStream(cast, pool_frames=24, buffer_octets=BUFFER_OCTETS)
+    live = LiveStream(cast, pool_frames=POOL_FRAMES, buffer_octets=BUFFER_OCTETS)
     dropped = 0
     with live:
         time.sleep(0.2)
         sending = source()
-        with _spooled(record or Path("/tmp")) as tape:
+        with _spooled(record or Path("/tmp"), POOL_FRAMES - LEFT_FRAMES) as tape:
             spool = _spooling(live, tape) if record is not None else None
             cpu = time.process_time()
             for _ in live.frames(timeout_s=30):

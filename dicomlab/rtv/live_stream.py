@@ -57,7 +57,7 @@ class LiveStream(SearchPath, Summarised):
     source : path, str, Session, Broadcast, or a list of these
         The session description: a file, its text, or who has one.
     interface : str, optional
-        Our address on the network of the multicast groups.
+        Our address on the network of the multicast groups; for IPv6 the name of that network.
     pool_frames : int
         Buffers for frames; memory is theirs and no more. A frame that is kept keeps its buffer: see ``frame.copy()``.
     queue_frames : int
@@ -86,6 +86,7 @@ class LiveStream(SearchPath, Summarised):
         if pool_frames < 4 or not 0 < queue_frames < pool_frames - 2:
             raise UsageError("pool_frames is at least 4, and queue_frames at most pool_frames - 3")
         self._source = source
+        self.pool_frames = pool_frames
         self._how: dict[str, Any] = {
             "interface": interface, "pool_frames": pool_frames, "buffer_octets": buffer_octets, "many": many,
         }  # fmt: skip
