@@ -12,7 +12,7 @@ import pytest
 from pydicom import Dataset
 
 from dicomlab import Broadcast, LiveStream
-from dicomlab.errors import RemoteProtocolError, UsageError
+from dicomlab.errors import RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.encode import VideoEncoder, transfer_syntax
 from dicomlab.rtv.faults import StreamFaults
 from dicomlab.rtv.metadata import CameraPosition
@@ -206,3 +206,10 @@ def test_levels_of_video(codec: str, width: int, height: int, rate: int, syntax:
     for wrong in (("h264", 3840, 2160, 30), ("hevc", 7680, 4320, 30), ("av1", 64, 64, 30)):
         with pytest.raises(UsageError):
             transfer_syntax(*wrong[:3], Fraction(wrong[3]))
+
+
+def test_a_camera_that_is_none_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(UsageError, match="no file or camera"):
+        Broadcast("/dev/video-that-nobody-has")
+    with pytest.raises(Unreachable, match="no camera that gives video"):
+        Broadcast("/dev/null")
