@@ -27,7 +27,6 @@ from dicomlab.rtv.reception import MetadataReception, VideoReception
 from dicomlab.rtv.sdp import Session, joined, parse_sdp
 from dicomlab.rtv.station import Caller, Station
 from dicomlab.rtv.tables import flows_table, frame_row, frames_table, instance_row, statistics_table
-from dicomlab.rtv.udp import BUFFER_OCTETS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -62,9 +61,9 @@ class LiveStream(SearchPath, Summarised):
         Buffers for frames; memory is theirs and no more. A frame that is kept keeps its buffer: see ``frame.copy()``.
     queue_frames : int
         Finished frames that wait for whoever iterates; the oldest is dropped (and counted) when more come.
-    buffer_octets : int
-        Of the socket's receive buffer. Without the right to administer the network, the system's ``rmem_max`` is what
-        one gets; ``warnings`` says so.
+    buffer_octets : int, optional
+        Of the socket's receive buffer; default what a quarter of a second brings, 32 to 512 MiB. Without the right to
+        administer the network, the system's ``rmem_max`` is what one gets; ``warnings`` says so.
     many : bool
         Take many datagrams in one system call where the system can.
 
@@ -80,7 +79,7 @@ class LiveStream(SearchPath, Summarised):
         interface: str | None = None,
         pool_frames: int = 16,
         queue_frames: int = 4,
-        buffer_octets: int = BUFFER_OCTETS,
+        buffer_octets: int | None = None,
         many: bool = True,
     ) -> None:
         if pool_frames < 4 or not 0 < queue_frames < pool_frames - 2:

@@ -38,7 +38,8 @@ _SO_RCVBUFFORCE, _SO_MEMINFO, _MEMINFO_DROPS = 33, 55, 8
 _IP_ADD_SOURCE_MEMBERSHIP, _MCAST_JOIN_SOURCE_GROUP = 39, 46
 _PLAIN_AFTER = 64
 """Datagrams that come alone, one after the other, before a socket no longer asks for many at once."""
-BUFFER_OCTETS = 32 << 20
+BUFFER_OCTETS, MAX_BUFFER_OCTETS = 32 << 20, 512 << 20
+"""Of the receive buffer, where nobody says: room for a quarter of a second of a video flow, between these two."""
 
 
 @dataclass(slots=True)
