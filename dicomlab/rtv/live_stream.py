@@ -321,7 +321,8 @@ class LiveStream(SearchPath, Summarised):
 
         Counts are of packets: ``received`` (once each), ``lost``, ``reordered``, ``duplicates``, ``malformed``,
         ``foreign`` (another sender's), ``late``; of frames or Grains: ``frames``, ``damaged``, ``unpaired`` (without
-        metadata), ``before_static``. ``dropped_by_system``: the receive buffer was full, so it was not the network.
+        metadata), ``before_static``. ``dropped_by_system``: the receive buffer was full, so it was not the network; of
+        what one call would have brought, one is counted.
         """
         return statistics_table(self._opened_or_closed().statistics(), self._latencies.copy())
 

@@ -97,7 +97,7 @@ class Station:
         buffer_octets = asked or BUFFER_OCTETS
         if media.kind == "video":
             video = video_format(media)
-            reception = VideoReception(paths, video, pool_frames, self._handlers[0])
+            reception = VideoReception(paths, video, pool_frames, self._handlers[0], self._join)
             quarter = int(video.frame_octets * video.rate_hz / 4)
             buffer_octets = asked or min(max(BUFFER_OCTETS, quarter), MAX_BUFFER_OCTETS)
         elif media.kind == "audio":
@@ -177,6 +177,8 @@ class Station:
                 size = len(batch.octets) if batch.uniform else sum(batch.lengths or ())
                 channel.tap("received", batch.datagram(0), size=size, train=batch.train())
             feed(batch, now_ns)
+            if isinstance(reception, MetadataReception):
+                self._join()  # before a frame is paired by what was known before
 
     def _tend(self) -> None:
         """What time alone brings: frames given up on, Grains that came after their frame."""
@@ -185,11 +187,13 @@ class Station:
             if isinstance(one, VideoReception):
                 one.assembler.expire(now_ns)
                 one.pair(now_ns)
-        if len(self.receptions) > 2:
-            known = [identifier_of(one) for one in self.receptions]
-            if known != self._joined:
-                self._joined = known
-                paired(self.receptions)
+
+    def _join(self) -> None:
+        """See again what belongs together, where something new is known of it."""
+        known = [identifier_of(one) for one in self.receptions] if len(self.receptions) > 2 else []
+        if known != self._joined:
+            self._joined = known
+            paired(self.receptions)
 
     def _finish(self) -> None:
         late_ns = tai_now_ns() + ENDED_AFTER_NS

@@ -172,7 +172,10 @@ class ReceivingSocket:
 
     @property
     def dropped(self) -> int | None:
-        """Datagrams that the system threw away since the buffer was full; None where it does not tell."""
+        """Datagrams that the system threw away since the buffer was full; None where it does not tell.
+
+        Of those that would have come in one call, Linux counts one.
+        """
         try:
             facts = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36) if LINUX else b""
         except OSError:

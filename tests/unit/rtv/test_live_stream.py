@@ -17,6 +17,7 @@ import pytest
 from dicomlab import trace
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.broadcast import Broadcast
+from dicomlab.rtv.iods import bulk_flows_of
 from dicomlab.rtv.live_stream import LiveStream
 from dicomlab.rtv.sources import packed_rgb
 from dicomlab.rtv.video import VideoFormat
@@ -288,6 +289,20 @@ def test_stereo_as_two_flows_is_paired() -> None:
         assert b.packed.tobytes() == right[at].tobytes()
         assert a.metadata.meta.sop_instance_uid != b.metadata.meta.sop_instance_uid  # type: ignore[union-attr]
     assert rendition is None or rendition["title"] == "130372"
+
+
+def test_a_flow_has_its_own_metadata_whatever_their_order_in_the_sdp() -> None:
+    cast = Broadcast(PACKED, right=PACKED[::-1], format=SMALL, rate_hz=50, loop=True, **ADA)
+    sessions = dict(cast.device.sessions_by_flow())
+    swapped = [sessions[name] for name in ("left", "right", "right-metadata", "left-metadata")]
+    with LiveStream(swapped, pool_frames=64, queue_frames=60) as live, cast:
+        for frame in live.frames(20):
+            if frame.metadata is not None:
+                (told,) = bulk_flows_of(frame.metadata.static) if frame.metadata.static is not None else [frame]
+                assert told.flow == frame.flow
+        table = live.to_dataframe()
+    assert table["paired"].sum() > 10
+    assert table["FlowIdentifier"].nunique() == 2
 
 
 def test_stereo_in_one_flow_says_so() -> None:
