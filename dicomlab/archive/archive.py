@@ -421,19 +421,11 @@ class _Open:
             )
             stack.callback(listener.close)
             setting = origin.Setting(faults=archive.faults, hosts=archive._web_hosts, origins=archive._web_origins)
-            self._application = origin.app(
-                self.store, setting, workitems=self.department.workitems, commitments=self.commitments
-            )
+            both: Any = {"workitems": self.department.workitems, "commitments": self.commitments}
+            self._application = origin.app(self.store, setting, **both)
             self.server: origin.OriginServer | None = None
             if archive._web_port is not None:
-                self.server = origin.serve(
-                    self.store,
-                    host=at.host,
-                    port=archive._web_port,
-                    setting=setting,
-                    workitems=self.department.workitems,
-                    commitments=self.commitments,
-                )
+                self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting, **both)
                 stack.callback(self.server.close)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)

@@ -414,6 +414,10 @@ class WorkItemStore:
             for sequence, uid, event_type, information in self._tables.events(receiver, after, limit)
         ]
 
+    def acknowledged(self, receiver: str, /) -> int:
+        """Up to which event those for an AE have been delivered."""
+        return self._tables.acknowledged(receiver)
+
     def acknowledge(self, receiver: str, sequence: int, /) -> None:
         """All events for that AE up to this one have been delivered."""
         self._tables.acknowledge(receiver, sequence)

@@ -139,5 +139,8 @@ class WorkItemHoldings(WorkItemService, Protocol):
     def events(self, receiver: str, after: int | None = None, limit: int = MAX_EVENTS, /) -> list[EventReport]:
         """The next events for an AE: after one of them, or from the first that is not acknowledged."""
 
+    def acknowledged(self, receiver: str, /) -> int:
+        """Up to which event those for an AE have been delivered: where one more channel of it begins."""
+
     def acknowledge(self, receiver: str, sequence: int, /) -> None:
         """All events for that AE up to this one have been delivered."""

@@ -106,13 +106,13 @@ class _Origin:
         parameters = dict(request.query_params)
         accept = Accept.parse(parameters.get("accept") or headers.get("accept", ""))
         if request.method == "OPTIONS":
-            return _capabilities(accept, address)
+            return _capabilities(accept, address, work=self._worklist is not None and self._committing is not None)
         if path in ("", "/", "/wado") and request.method in ("GET", "HEAD"):
             if parameters.get("requestType", "").upper() == "WADO":
                 limits = self._setting.limits
                 return await run_in_threadpool(answer_uri, self._retrieve, parameters, address, headers, limits)
             if path != "/wado":
-                return _capabilities(accept, address)
+                return _capabilities(accept, address, work=self._worklist is not None and self._committing is not None)
         if self._worklist is not None and path.startswith(PATH):
             return await self._worklist.answer(request, path, address, accept)
         if self._committing is not None and path.startswith(COMMITMENTS):
@@ -144,12 +144,12 @@ class _Origin:
 _ALLOW_READ = {"Allow": "GET, HEAD, OPTIONS"}
 
 
-def _capabilities(accept: Accept, address: Address) -> Response:
+def _capabilities(accept: Accept, address: Address, *, work: bool) -> Response:
     chosen = accept.best(OFFERS)
     if not chosen:
         raise Problem(406, f"capabilities are given as {', '.join(OFFERS)}")
     kind = f"{chosen}; charset=utf-8" if chosen.startswith("text/") else chosen
-    return Response(capabilities(chosen, address.base), 200, {"Allow": ", ".join(METHODS)}, media_type=kind)
+    return Response(capabilities(chosen, address.base, work=work), 200, {"Allow": ", ".join(METHODS)}, media_type=kind)
 
 
 class _Door:

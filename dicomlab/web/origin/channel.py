@@ -43,12 +43,13 @@ class Channels:
             return
         self._open += 1
         try:
+            after = await run_in_threadpool(self._holdings.acknowledged, receiver)
             await websocket.accept()
-            await self._serve(websocket, receiver)
+            await self._serve(websocket, receiver, after)
         finally:
             self._open -= 1
 
-    async def _serve(self, websocket: WebSocket, receiver: str) -> None:
+    async def _serve(self, websocket: WebSocket, receiver: str, after: int) -> None:
         news, loop = asyncio.Event(), asyncio.get_running_loop()
         news.set()
 
@@ -57,7 +58,7 @@ class Channels:
                 loop.call_soon_threadsafe(news.set)
 
         end = self._holdings.watch(wake)
-        sender = asyncio.create_task(self._send(websocket, receiver, news))
+        sender = asyncio.create_task(self._send(websocket, receiver, after, news))
         hearer = asyncio.create_task(_hear(websocket))
         try:
             await asyncio.wait((sender, hearer), return_when=asyncio.FIRST_COMPLETED)
@@ -72,9 +73,8 @@ class Channels:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await websocket.close(code or _FAILED)
 
-    async def _send(self, websocket: WebSocket, receiver: str, news: asyncio.Event) -> None:
-        """Send what there is, in order; what was handed over is acknowledged."""
-        after: int | None = None
+    async def _send(self, websocket: WebSocket, receiver: str, after: int, news: asyncio.Event) -> None:
+        """Send what there is after an event, in order; what was handed over is acknowledged."""
         message_ids = count(1)
         while True:
             events: list[EventReport] = []

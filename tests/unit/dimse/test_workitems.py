@@ -37,6 +37,13 @@ def archive() -> Iterator[Archive]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Archive]:
+    """One for all tests that change nothing, as they show."""
+    with Archive(web_port=None) as one:
+        yield one
+
+
 def refused(status: int) -> Any:
     return pytest.raises(ServiceError, check=lambda error: error.status == status)
 
@@ -142,15 +149,15 @@ def test_who_has_no_port_hears_nothing(archive: Archive) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_belong_gets_its_status(
-    archive: Archive, service: str, name: str, uid: str, fields: dict[str, Any], values: Any, status: int
+    untouched: Archive, service: str, name: str, uid: str, fields: dict[str, Any], values: Any, status: int
 ) -> None:
     tree = tree_of_values(values) if values is not None else None
-    with archive.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
+    with untouched.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
         context = association.context_for(service)
         assert context is not None
         with refused(status):
             operate(association, context, name, uid, tree, sop_class_uid=UPS_PUSH, **fields)
-    assert len(archive.workitems.search()) == 0
+    assert len(untouched.workitems.search()) == 0
 
 
 def test_every_class_is_there(archive: Archive) -> None:

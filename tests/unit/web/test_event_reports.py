@@ -12,6 +12,7 @@ from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.workitem import EventReport
 from dicomlab.model.workitems import dataset_of
 from dicomlab.web.event_reports import event_from_json, event_to_json, is_ae_title
+from dicomlab.web.fields import HttpReader
 from dicomlab.web.frames import WebSocketReader, dissect_frames, frames
 
 INFORMATION = dataset_of({"ProcedureStepState": "SCHEDULED", "InputReadinessState": "READY"})
@@ -88,3 +89,25 @@ def test_no_octets_stop_the_reader(octets: bytes) -> None:
     for whole in reading.fields:
         assert 0 <= whole.start <= whole.end <= len(octets) + 14
     assert dissect_frames(octets)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("PUT /rs/workitems/1.2/state", "changes the state of a work item (PUT, PS3.18 §11.7)"),
+        ("POST /rs/workitems?1.2", "creates a work item (POST, PS3.18 §11.4)"),
+        ("POST /rs/workitems/1.2?1.3", "updates a work item (POST, PS3.18 §11.6)"),
+        ("GET /rs/workitems?PatientID=X", "searches for work items (GET, PS3.18 §11.9)"),
+        ("DELETE /rs/workitems/1.2/subscribers/LAB1", "ends a subscription to events (DELETE, PS3.18 §11.11)"),
+        ("GET /rs/subscribers/LAB1", "opens a notification connection (GET, PS3.18 §8.10.4)"),
+        ("POST /rs/commitment-requests/1.2", "requests storage commitment (POST, PS3.18 §13)"),
+        ("GET /rs/studies", "asks for a representation of a resource (GET, PS3.18 §8.1)"),
+    ],
+)
+def test_a_request_says_what_it_is_for(line: str, words: str) -> None:
+    reading = WebSocketReader()("sent", f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode()) if "GET" in line else None
+    reading = reading or HttpReader()("sent", f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert reading.sentence == f"The client {words}."
+    parameters = reading.fields[1].children
+    if "?1." in line:
+        assert parameters[0].meaning == "the work item, or its Transaction UID"

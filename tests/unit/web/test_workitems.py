@@ -11,6 +11,7 @@ import pytest
 import dicomlab
 from dicomlab import Archive, WebEndpoint
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError, Unreachable, UsageError
+from dicomlab.web.origin.capabilities import WORK
 from tests.unit.archive.test_workitems import PERFORMED
 
 
@@ -243,3 +244,19 @@ def test_credentials_go_where_they_belong_and_are_never_shown() -> None:
     server.join(30)
     assert elsewhere.heard.startswith(b"GET /rs/ws/DICOMLAB HTTP/1.1")
     assert secret.encode() not in elsewhere.heard, "another origin"
+
+
+def test_every_resource_of_work_that_is_described_is_there(archive: Archive) -> None:
+    import requests
+
+    wadl = requests.options(archive.web.url, headers={"Accept": "application/json"}, timeout=30).json()
+    paths = {one["path"]: [m["name"] for m in one["methods"]] for one in wadl["resources"]["resource"]}
+    assert set(WORK) <= set(paths)
+    for path, methods in paths.items():
+        if path in WORK and not path.startswith("/subscribers"):  # (that is a WebSocket)
+            place = archive.web.url + path.replace("{workitem}", "9.9").replace("{aetitle}", "LAB1")
+            for method in methods:
+                answer = requests.request(method, place.replace("{transaction}", "9.9"), timeout=30)
+                assert answer.status_code in (200, 204, 206, 400, 404, 415), (method, path)
+            answer = requests.request("PATCH", place.replace("{transaction}", "9.9"), timeout=30)
+            assert answer.status_code == 405
