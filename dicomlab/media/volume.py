@@ -345,7 +345,7 @@ class Volume(Summarised):
     # --- choices ---------------------------------------------------------------------------------------------------
 
     def plot(self, plane: str | None = None, index: int | None = None, **how: Any) -> Any:
-        """Draw slices in millimetres, with directions: ``window``, ``step``, ``dose``, ``ax`` as in notebook/slices.py."""
+        """Draw slices in millimetres, with directions; ``window``, ``step``, ``dose``, ``ax`` as slices.py says."""
         return above("plot_volume")(self, plane, index, **how)
 
     def with_gaps_filled(self) -> Volume:
