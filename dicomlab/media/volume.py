@@ -166,8 +166,7 @@ class Volume(Summarised):
         """
         rows, columns = self._first.size
         down, right = self._first.spacing_mm or (1.0, 1.0)
-        labels: dict[str, Any] = {"y": np.arange(rows) * down, "x": np.arange(columns) * right}
-        labels["z"] = self._depths()
+        labels: dict[str, Any] = {"y": np.arange(rows) * down, "x": np.arange(columns) * right, "z": self._depths()}
         if self._stack.dimension:
             values = self._stack.values
             plain = all(isinstance(value, int | float | str) for value in values)
@@ -190,8 +189,7 @@ class Volume(Summarised):
     def references(self) -> DataFrame:
         """Segmentations, RT structure sets and the like that refer to this volume: see ``MediaSet.references``."""
         every = self._references()
-        mine: DataFrame = every[every["ReferencedSeriesInstanceUID"] == self.series_uid].reset_index(drop=True)
-        return mine
+        return every[every["ReferencedSeriesInstanceUID"] == self.series_uid].reset_index(drop=True)
 
     def header(self, *at: int) -> Dataset:
         """Read the header of the file in which a plane lies, by its place in :attr:`array`; without pixels.
@@ -294,8 +292,7 @@ class Volume(Summarised):
         return result  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found = self.array if dtype is None else self.array.astype(dtype, copy=False)
-        return found.copy() if copy else found
+        return self.array.astype(dtype or self.array.dtype, copy=bool(copy))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -347,10 +344,7 @@ class Volume(Summarised):
     # --- choices ---------------------------------------------------------------------------------------------------
 
     def plot(self, plane: str | None = None, index: int | None = None, **how: Any) -> Any:
-        """Draw slices with matplotlib, with orientation labels and in millimetres; a dose over them.
-
-        See :func:`dicomlab.notebook.slices.plot`, which takes the rest: ``window``, ``step``, ``dose``, ``ax``.
-        """
+        """Draw slices in millimetres, with directions; ``window``, ``step``, ``dose``, ``ax`` as slices.py says."""
         return above("plot_volume")(self, plane, index, **how)
 
     def with_gaps_filled(self) -> Volume:
@@ -376,8 +370,7 @@ class Volume(Summarised):
         facts.append(("axes", ", ".join(self.dims)))
         if self.regular:
             facts.append(("spacing", " x ".join(f"{one:.4g}" for one in self.spacing_mm) + " mm"))
-        if self.unit:
-            facts.append(("unit", self.unit))
+        facts += [("unit", self.unit)] if self.unit else []
         facts.append(("pixels", "read" if "array" in self.__dict__ else "not read yet"))
         return Summary("Volume", tuple(facts), notes=self.notes)
 

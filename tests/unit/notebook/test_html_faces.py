@@ -249,6 +249,16 @@ def test_no_value_becomes_markup(name: str, value: str) -> None:
     assert len(text) < 40_000
 
 
+def test_an_error_says_what_it_knows(objects: dict[str, Any]) -> None:
+    told = {name: text_and_html(objects[name])[0] for name in ("error", "broken standard", "error with its wire")}
+    assert re.search(r"status +A700H", told["error"])
+    assert re.search(r"section +PS3.8 §9.3\n +offset +3", told["broken standard"])
+    assert re.search(r"endpoint +PACS@host:104", told["error with its wire"])
+    assert re.search(r"may the same call work later +yes", told["error with its wire"])
+    assert "A-RELEASE-RP" in told["error with its wire"]
+    assert "the whole wire" in text_and_html(objects["error with its wire"])[1]
+
+
 def test_patients_are_masked_in_every_face(objects: dict[str, Any]) -> None:
     for name, shown in objects.items():
         text, html = text_and_html(shown)
