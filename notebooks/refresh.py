@@ -29,6 +29,9 @@ def refresh(source: Path) -> None:
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number:02}"
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", {}):  # a live face without its kernel: its static twin is shown
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
     nbformat.write(book, target)
 
 

@@ -10,6 +10,7 @@ from tests.peers.lab import Desk, Notebook
 
 pytestmark = pytest.mark.browser
 
+HOSTILE = "<img src=x onerror='window.XSS=1'><script>window.XSS=1</script>\u202eabc"
 SETUP = """
 import dicomlab
 from dicomlab.samples.phantom import phantom_datasets
@@ -136,7 +137,9 @@ def test_it_reads_well_and_is_accessible(desk: Desk, book: Notebook) -> None:
 
 
 def test_a_hundred_thousand_rows_are_a_few_nodes(desk: Desk) -> None:
-    code = """
+    code = (
+        f"HOSTILE = {HOSTILE!r}"
+        + """
 import dicomlab, pandas as pd
 n = 100_000
 frame = pd.DataFrame({
@@ -144,9 +147,12 @@ frame = pd.DataFrame({
     "SeriesInstanceUID": [f"1.2.{i // 500}.{i // 100}" for i in range(n)], "SOPInstanceUID": [f"1.2.9.{i}" for i in range(n)],
     "InstanceNumber": [i % 100 + 1 for i in range(n)],
 })
+frame["PatientName"] = HOSTILE
+dicomlab.options.phi = "show"
 many = dicomlab.Cohort.from_dataframe(frame).browse()
 many
 """
+    )
     with desk.cells("many", code) as book:
         output = book.output(0)
         output.get_by_role("button", name="Open every row").click()
@@ -156,3 +162,8 @@ many
         output.locator("[data-index='101299']").wait_for()
         book.page.wait_for_function("() => document.querySelector('.dl-browser').dataset.blank === '0'")
         assert rows(book).count() < 60
+        output.get_by_role("treegrid").press("Home")
+        output.get_by_text("window.XSS").first.wait_for()
+        assert book.page.evaluate(
+            "() => window.XSS === undefined && !document.querySelector('.dl-tree img, .dl-tree script')"
+        )
