@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-CELL_TIMEOUT_S = 60
+CELL_TIMEOUT_S = 100
 GUARD = Path(__file__).with_name("loopback.py")
 
 
@@ -20,9 +22,20 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     return {"IPYTHONDIR": str(folder), "TQDM_DISABLE": "1"}
 
 
+_environment: dict[str, str] = {}
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what kernels start with."""
     if getattr(config.option, "nbval", False):
         folder = tempfile.TemporaryDirectory(prefix="notebooks-")
         config.add_cleanup(folder.cleanup)
-        os.environ.update(kernel_environment(Path(folder.name)))
+        _environment.update(kernel_environment(Path(folder.name)))
         config.option.nbval_cell_timeout = CELL_TIMEOUT_S
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """The first cell of a notebook starts its kernel: in this environment, which the other tests don't see."""
+    with patch.dict(os.environ, _environment):
+        return (yield)

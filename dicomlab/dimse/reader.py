@@ -86,17 +86,19 @@ class AssociationReader:
     def _sentence(self, value: pdu.PDU) -> str:
         match value:
             case pdu.AssociateRequest():
+                plural = "" if len(value.contexts) == 1 else "s"
                 return (
                     f"{value.calling} asks {value.called} for an association and proposes {len(value.contexts)}"
-                    " presentation contexts: which services, in which encodings (PS3.8 §7.1.1)."
+                    f" presentation context{plural}: which services, in which encodings (PS3.8 §7.1.1)."
                 )
             case pdu.AssociateAccept():
                 self._syntaxes = {c.id: c.transfer_syntax for c in value.contexts if c.result == 0}
                 refused = [c for c in value.contexts if c.result]
                 why = f"; refused: {', '.join(sorted({c.meaning for c in refused}))}" if refused else ""
+                plural = "" if len(value.contexts) == 1 else "s"
                 return (
                     f"The association is accepted, with {len(self._syntaxes)} of {len(value.contexts)} presentation"
-                    f" contexts{why}. Each accepted one has exactly one transfer syntax (PS3.8 §9.3.3.2)."
+                    f" context{plural}{why}. Each accepted one has exactly one transfer syntax (PS3.8 §9.3.3.2)."
                 )
             case pdu.AssociateReject():
                 return f"The association is rejected: {value.meaning} (PS3.8 §9.3.4)."

@@ -9,7 +9,7 @@ import pandas
 import pytest
 from pydicom import Dataset
 
-from dicomlab import Archive, Cohort, Instance, UsageError
+from dicomlab import Archive, Cohort, Instance, Interrupted, Report, UsageError
 from dicomlab.dimse.handlers import Asked
 from dicomlab.samples.phantom import phantom_datasets
 
@@ -143,3 +143,14 @@ def test_a_cohort_of_another_path_is_an_answer(tmp_path: Path) -> None:
                         tmp_path / f"web-{method}", verify="sha256"
                     )
                 }
+
+
+def test_a_retrieve_that_breaks_off_at_its_list_says_so_in_a_report(tmp_path: Path, datasets: list[Dataset]) -> None:
+    with Archive() as archive:
+        archive.add(datasets, progress=False)
+        series = archive.node.find("series", Modality="CT")
+        with archive.faults.abort(at_pdu=3), pytest.raises(Interrupted) as caught:
+            series.retrieve(tmp_path)
+    assert isinstance(caught.value.partial, Report)
+    assert not caught.value.partial
+    assert len(caught.value.partial) == 0
