@@ -123,6 +123,17 @@ def pause(seconds: float) -> bool:
 
 
 @contextmanager
+def ended_by_cancel(callback: Callable[[], None]) -> Iterator[None]:
+    """Have `callback` called if the verb that is carried out here is cancelled inside the block."""
+    control = _running.get()
+    if control is None:
+        yield
+        return
+    with control.on_cancel(callback):
+        yield
+
+
+@contextmanager
 def _first_interrupt_cancels(control: Control) -> Iterator[None]:
     """In the main thread: the first SIGINT cancels `control`, a second one raises KeyboardInterrupt."""
 
