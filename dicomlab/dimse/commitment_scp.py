@@ -63,12 +63,13 @@ class _Provider:
             raise ServiceError(f"no request for commitment: {error}", status=INVALID_ARGUMENT) from error
         with self._lock:
             duplicate = transaction.uid in self._open
-            self._open.add(transaction.uid)
-        conversation = operation.conversation
         if duplicate:
             result = Result(transaction.uid, (), dict.fromkeys(transaction.instances, DUPLICATE_TRANSACTION))
         else:
             result = self._result(operation, transaction)
+            with self._lock:
+                self._open.add(transaction.uid)
+        conversation = operation.conversation
         conversation.later.append(lambda still: self._report(result, conversation, still))
         return Done()
 
