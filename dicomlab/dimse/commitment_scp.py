@@ -11,6 +11,7 @@ PS3.4 Annex J (Storage Commitment Service Class), §J.3.2, §J.3.3.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 
 from dicomlab.dimse import tables
@@ -26,6 +27,7 @@ from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolErr
 from dicomlab.model.commitment import (
     CLASS_INSTANCE_CONFLICT,
     CLASS_NOT_SUPPORTED,
+    DUPLICATE_TRANSACTION,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
     Inbox,
@@ -48,6 +50,8 @@ def commitment_provider(
 class _Provider:
     def __init__(self, holdings: Holdings, handlers: Handlers, outward: Outward, inbox: Inbox | None) -> None:
         self._holdings, self._handlers, self._outward, self._inbox = holdings, handlers, outward, inbox
+        self._lock, self._open = threading.Lock(), set[str]()
+        """The transactions that have no report yet."""
 
     def take(self, operation: Operation) -> Done:
         """Take a request (N-ACTION), whose report comes later; or a report (N-EVENT-REPORT) for somebody else."""
@@ -61,7 +65,15 @@ class _Provider:
             transaction = Transaction.decode(operation.octets, operation.transfer_syntax_uid)
         except RemoteProtocolError as error:
             raise ServiceError(f"no request for commitment: {error}", status=INVALID_ARGUMENT) from error
-        result, conversation = self._result(operation, transaction), operation.conversation
+        with self._lock:
+            duplicate = transaction.uid in self._open
+        if duplicate:
+            result = Result(transaction.uid, (), dict.fromkeys(transaction.instances, DUPLICATE_TRANSACTION))
+        else:
+            result = self._result(operation, transaction)
+            with self._lock:
+                self._open.add(transaction.uid)
+        conversation = operation.conversation
         conversation.later.append(lambda still: self._report(result, conversation, still))
         return Done()
 
@@ -101,6 +113,8 @@ class _Provider:
     # --- the report ------------------------------------------------------------------------------------------------
 
     def _report(self, result: Result, conversation: Conversation, still: Association | None) -> None:
+        with self._lock:
+            self._open.discard(result.uid)
         context = still.context_for(tables.COMMITMENT) if still is not None else None
         if context is None:
             self._report_anew(result, conversation.caller.ae_title)

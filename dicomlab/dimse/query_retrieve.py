@@ -27,7 +27,7 @@ from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
 
 _UNKNOWN_DESTINATION, _NO_SUBOPERATION = 0xA801, 0xA702
-ABLE = {"FIND": ("relational", "multiple"), "GET": ("relational",), "MOVE": ("relational",)}
+ABLE = {"FIND": ("relational",), "GET": ("relational",), "MOVE": ("relational",)}
 """The options of extended negotiation that an archive really has."""
 
 
