@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ LOST_S = 2.0
 _SPAN_S = 2.0
 _SHORT_MS = 250.0
 """Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 3, 8
+_FEWEST, _MOST = 2, 8
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
@@ -153,7 +152,7 @@ class Pump:
         if not trips:
             return _FEWEST
         shown_hz = self._rate([at for at, *_ in list(self.counts.shows)])
-        return min(_MOST, max(_FEWEST, ceil(min(trips) * shown_hz) + 1))
+        return min(_MOST, max(_FEWEST, round(min(trips) * shown_hz) + 1))
 
     def _room(self) -> bool:
         return self.playing and self.visible and self._waiting and len(self._under_way) < self.window
