@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ LOST_S = 2.0
 _SPAN_S = 2.0
 _SHORT_MS = 250.0
 """Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 3, 8
+_FEWEST, _MOST = 2, 8
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
@@ -148,11 +147,12 @@ class Pump:
 
     @property
     def window(self) -> int:
-        """How many pictures may be under way: as many as fit into the shortest round trip, and two to spare."""
+        """How many pictures may be under way: what is shown while the shortest round trip lasts, and one more."""
         trips = [trip for _, _, trip in list(self.counts.shows)[-60:]]
         if not trips:
-            return 3
-        return min(_MOST, max(_FEWEST, ceil(min(trips) * self._rate(self.counts.arrivals)) + 2))
+            return _FEWEST
+        shown_hz = self._rate([at for at, *_ in list(self.counts.shows)])
+        return min(_MOST, max(_FEWEST, round(min(trips) * shown_hz) + 1))
 
     def _room(self) -> bool:
         return self.playing and self.visible and self._waiting and len(self._under_way) < self.window

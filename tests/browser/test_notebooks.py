@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_top_to_bottom(desk: Desk, path: Path) -> None:
     for beside in path.parent.iterdir():
-        if beside.is_file() and beside.suffix in (".ipynb", ".py", ".toml", ".csv"):
+        if beside.is_file():
             shutil.copy(beside, desk.lab.root)
     with desk.open(path.name) as book:
         book.run_all()
