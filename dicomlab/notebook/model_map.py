@@ -21,8 +21,6 @@ from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.trace import Trace, trace
 from dicomlab.notebook.html import Markup, el, preformatted, style
 
-TOUR, LIVE = "00-tour", "11-live"
-
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -55,7 +53,7 @@ class Box:
     what: str
     here: str
     code: str
-    tutorial: str = TOUR
+    tutorial: str
 
 
 BOXES = (
@@ -65,6 +63,7 @@ BOXES = (
         " together whoever made them.",
         "Your notebook; and Archive, a whole archive in this process, which opens both doors: DIMSE and the web.",
         "archive = dicomlab.Archive.demo()",
+        "00-tour",
     ),
     Box(
         "Service Classes", "PS3.4", "", 1, 2,
@@ -72,12 +71,14 @@ BOXES = (
         " with the objects that it is about; who asks is its user (SCU), who does it is its provider (SCP).",
         "The verbs, the same on every path: node.verify, find, retrieve, store.",
         'archive.node.find("series", Modality="CT")',
+        "01-model",
     ),
     Box(
         "Information Objects", "PS3.3", "", 3, 2,
         "What things are made of: patient, study, series, instance, and the modules that each kind of image must have.",
         "Cohort, the rows at one level; Instance, one of them; Volume, the images of a series in space.",
         'cohort = archive.media.find("instance"); next(iter(cohort))',
+        "01-model",
     ),
     Box(
         "Data structures and encoding", "PS3.5", "", 1, 2,
@@ -85,62 +86,70 @@ BOXES = (
         " that say in which order, and how pixels are compressed.",
         "inspect shows one data set as a table; wire[n] shows the very octets.",
         "dicomlab.inspect(next(iter(cohort)))",
+        "02-encodings",
     ),
     Box(
         "Data dictionary", "PS3.6", "", 3, 2,
         "The names: 5,000 attributes with tag, keyword and VR, and the UIDs of everything.",
         "Keywords are Python names in Query.of and find: PatientID, StudyDate. What is none fails before it is sent.",
         'dicomlab.Query.of("study", PatientID="SYN*", StudyDate=("2026-01-01", None))',
+        "05-find",
     ),
     Box(
         "DICOM messages (DIMSE)", "PS3.7", "dimse", 1, 1,
         "Commands between two Application Entities: C-ECHO, C-FIND, C-GET, C-MOVE, C-STORE, each with its answer.",
         "Node: a remote Application Entity.",
         'dicomlab.Node("PACS@host:104", me="LAB1:11112")',
+        "04-store",
     ),
     Box(
         "DICOM Web Services", "PS3.18", "web", 2, 1,
         "The same questions as HTTP requests: QIDO-RS finds, WADO-RS retrieves, STOW-RS stores.",
         "WebEndpoint: an origin server.",
         'dicomlab.WebEndpoint("https://host/dicom-web")',
+        "07-web",
     ),
     Box(
         "Media storage", "PS3.10", "media", 3, 1,
         "Files on a disc or a stick: each with its File Meta Information, and a DICOMDIR that lists them.",
         "MediaSet: a folder, a disc, a ZIP archive.",
         'dicomlab.MediaSet("folder").volumes()',
+        "10-media",
     ),
     Box(
         "Real-time communication", "PS3.22", "rtv", 4, 1,
         "Live video and sound over IP, each frame with the DICOM metadata of its own instant.",
         "LiveStream receives, Broadcast sends.",
         'dicomlab.LiveStream("theatre.sdp")',
-        LIVE,
+        "11-live",
     ),
     Box(
         "Upper Layer", "PS3.8", "dimse", 1, 1,
         "An association: who calls whom, which services in which encodings, how it ends. A state machine of 13 states.",
         "node.associate by hand; wire.negotiation() as a table.",
         "with dicomlab.trace() as wire:\n    archive.node.verify()\nwire",
+        "03-associations",
     ),
     Box(
         "HTTP", "PS3.18 §8", "web", 2, 1,
         "Requests and responses, media types, multipart bodies; the security of the web.",
         "The same trace: wire, with each request as a curl command.",
         "with dicomlab.trace() as wire:\n    archive.web.verify()\nwire",
+        "07-web",
     ),
     Box(
         "Media formats and profiles", "PS3.11, PS3.12", "media", 3, 1,
         "Which files a disc may hold for which use, and on which kinds of media.",
         "media.write makes a File-set, checked against its profile.",
         'archive.media.write("disc")',
+        "10-media",
     ),
     Box(
         "RTP, SMPTE ST 2110", "PS3.22 §6", "rtv", 4, 1,
         "Packets with a sequence number and a timestamp: what is lost is known, what belongs together too.",
         "live.statistics(), and the same trace.",
         "live.statistics()",
-        LIVE,
+        "11-live",
     ),
 )  # fmt: skip
 _SHOWN: Mapping[str, Callable[[Any], Any]] = {
