@@ -61,6 +61,7 @@ PLACES = {
     "(CONTRIBUTING.md": "(contributing.md",
     "(CHANGELOG.md": "(changes.md",
     "(docs/decisions/)": "(decisions/index.md)",
+    "(notebooks/README.md)": "(tutorials/index.md)",
     "(notebooks/": "(tutorials/",
 }
 """Where a link of a page that is also read on its own leads inside the site."""
