@@ -1,6 +1,6 @@
 """``WebEndpoint`` beside requests, dicomweb-client and pydicom: retrieving, searching and storing, all on one Orthanc.
 
-Jobs (``--only``): memory, files, peaks, qido, metadata, reader, store, slow.
+Jobs (``--only``): memory, files, peaks, qido, metadata, reader, slow, store.
 
 Rows in seconds compare times of the same work in the same run; rows in MiB compare how far the peak of memory grows in
 a fresh process. Completeness checks, ledger and the tap stay on.
@@ -83,8 +83,8 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
             "qido": lambda: qido(size, orthanc, index),
             "metadata": lambda: metadata(size, orthanc, ct),
             "reader": lambda: reader(size),
-            "store": lambda: store(size, scratch, orthanc),
             "slow": lambda: slow(size, scratch, orthanc, index),
+            "store": lambda: store(size, scratch, orthanc),
         }
         for job, rows in jobs.items():
             if size.chosen(job):
@@ -407,7 +407,8 @@ def store(size: Size, scratch: Path, orthanc: Orthanc) -> Iterator[Row]:
         assert len(client.store_instances(datasets).ReferencedSOPSequence) == size.slices
 
     what = f"store {size.slices} instances"
-    yield side_by_side(what, ("store", ours), ("dicomweb-client, datasets in memory", theirs), min(size.rounds, 5))
+    peer = ("dicomweb-client, datasets in memory", theirs)
+    yield side_by_side(what, ("store", ours), peer, min(size.rounds, 5), orthanc.reset)
 
 
 def slow(size: Size, scratch: Path, orthanc: Orthanc, study: str) -> Iterator[Row]:

@@ -5,11 +5,12 @@ Most values of an answer are plain, or come again and again; those take a short 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from dicomlab.model.columns import Column, Problem, array_of, read
+from dicomlab.errors import DicomlabError
+from dicomlab.model.columns import Cells, Column, Problem, array_of, read
 from dicomlab.model.values import DECIMAL, INTEGER, PADDING
 
 if TYPE_CHECKING:
@@ -82,6 +83,44 @@ def cells_of(column: Column, raws: Sequence[Sequence[object]]) -> tuple[list[obj
                 seen[tuple(values)] = cell
         cells.append(cell)
     return cells, problems
+
+
+def typed_rows(
+    columns: Sequence[Column], rows: Iterable[Mapping[str, Sequence[object]]], at_once: int
+) -> Iterator[Cells]:
+    """Type rows as they come, so many at once, column by column.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    rows : iterable
+        Column name to raw values; a name that is absent is NA. Where it fails, what came before is given first.
+    at_once : int
+        Rows that may wait for one another.
+    """
+    waiting: list[Mapping[str, Sequence[object]]] = []
+    try:
+        for row in rows:
+            waiting.append(row)
+            if len(waiting) >= at_once:
+                yield from _typed(columns, waiting)
+                waiting = []
+    except DicomlabError:
+        yield from _typed(columns, waiting)
+        raise
+    yield from _typed(columns, waiting)
+
+
+def _typed(columns: Sequence[Column], rows: Sequence[Mapping[str, Sequence[object]]]) -> Iterator[Cells]:
+    by_column: list[list[object | None]] = []
+    wrong: dict[int, list[tuple[int, str, str]]] = {}
+    for place, column in enumerate(columns):
+        cells, problems = cells_of(column, [row.get(column.name, ()) for row in rows])
+        by_column.append(cells)
+        for one in problems:
+            wrong.setdefault(one.row or 0, []).append((place, one.raw, one.text))
+    for at, cells_of_row in enumerate(zip(*by_column, strict=True)):
+        yield Cells(list(cells_of_row), wrong.get(at, ()))
 
 
 _Brief = Callable[[Sequence[object], dict[object, object | None]], object | None]

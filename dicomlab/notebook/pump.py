@@ -28,7 +28,7 @@ LOST_S = 2.0
 _SPAN_S = 2.0
 _SHORT_MS = 250.0
 """Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 2, 8
+_FEWEST, _MOST = 3, 8
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
@@ -143,11 +143,11 @@ class Pump:
 
     @property
     def window(self) -> int:
-        """How many pictures may be under way: as many as fit into the shortest round trip, and one more."""
+        """How many pictures may be under way: as many as fit into the shortest round trip, and two to spare."""
         trips = [trip for _, _, trip in list(self.counts.shows)[-60:]]
         if not trips:
             return 3
-        return min(_MOST, max(_FEWEST, ceil(min(trips) * self._rate(self.counts.arrivals)) + 1))
+        return min(_MOST, max(_FEWEST, ceil(min(trips) * self._rate(self.counts.arrivals)) + 2))
 
     def _room(self) -> bool:
         return self.playing and self.visible and self._waiting and len(self._under_way) < self.window
@@ -239,11 +239,14 @@ class Pump:
         return found
 
     def close(self) -> None:
-        """End the thread and let go of the frame."""
+        """Have the thread end, and let go of the frame; waits for nobody, so that it may be called by the collector."""
         with self._change:
             self._closed = True
             self._frame = None
             self._change.notify_all()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
         if self._thread is not threading.current_thread():
             self._thread.join(5)
 

@@ -49,7 +49,8 @@ class Paging:
         self.offset: int | None = 0
         self.note = ""
         self.remarks: list[str] = []
-        self._seen: set[str] = set()
+        self.seen: set[str] = set()
+        """The unique keys that came."""
         self._first = self._last = ""
         self._received = 0
         """Rows of this reading."""
@@ -60,7 +61,7 @@ class Paging:
     @property
     def received(self) -> int:
         """How many matches came, each counted once."""
-        return len(self._seen)
+        return len(self.seen)
 
     def take(self, identities: Sequence[str], *, more: bool) -> list[int]:
         """Take one page: the unique keys of its rows. Give the places of those that are new.
@@ -109,8 +110,8 @@ class Paging:
     def _unseen(self, identities: Sequence[str]) -> list[int]:
         new = []
         for at, identity in enumerate(identities):
-            if identity and identity not in self._seen:
-                self._seen.add(identity)
+            if identity and identity not in self.seen:
+                self.seen.add(identity)
                 new.append(at)
         return new
 

@@ -16,6 +16,7 @@ from dicomlab.model.matching import first, matches
 from dicomlab.model.path import Row, Verdict
 from dicomlab.model.query import Key, Query
 from dicomlab.model.summary import visible
+from dicomlab.web.finer import ROUND, STUDY_DATE, Question, kept_back
 from dicomlab.web.http import MAX_JSON, Answer, Conversation
 from dicomlab.web.json_columns import rows
 from dicomlab.web.media_types import DICOM_JSON
@@ -55,6 +56,10 @@ class Searcher:
     fuzzy: bool = False
     _whole: int = 0
     """The most rows of an answer after which the server was seen to have nothing more."""
+    _granted: frozenset[str] = frozenset({"fuzzy"})
+    """What the server grants of the options that were asked for, as long as it does not say otherwise."""
+    splits: int = 0
+    """Into how many spans a search was split."""
 
     def rows(self, query: Query) -> Iterator[Row]:
         """Give the matches of a query."""
@@ -268,7 +273,7 @@ class Searcher:
         found = False
         if not hidden or self.server.decodes_values:
             sent = [k for k in keys if k not in here]
-            for row in self._pages(resource, sent, _with(wanted, here)):
+            for row in self.pages(resource, sent, _with(wanted, here)):
                 found = True
                 if _all_match(here, row):
                     yield row
@@ -279,7 +284,7 @@ class Searcher:
             " ask with '?' in their place and keep what matches"
         )
         sent = [veiled(k) for k in keys if k not in here]
-        for row in self._pages(resource, sent, _with(wanted, [*here, *hidden])):
+        for row in self.pages(resource, sent, _with(wanted, [*here, *hidden])):
             if _all_match([*here, *hidden], row):
                 yield row
 
@@ -292,14 +297,17 @@ class Searcher:
     def _note(self, text: str) -> None:
         self.http.channel.note(text)
 
-    def _pages(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
+    def pages(self, resource: Resource, keys: Sequence[Key], wanted: Sequence[Column]) -> Iterator[Row]:
         """Ask page by page until the server has nothing new; say so where it can't be had whole."""
         uid = UNIQUE_KEY[resource.level]
         asked = {k.column.name: frozenset(k.values) for k in keys if k.column.name in UNIQUE_KEY.values() and _given(k)}
+        read = tuple(dict.fromkeys([*wanted, STUDY_DATE])) if resource.level == "study" else wanted
+        dates: list[object] = []
         offered = [c for c in wanted if c.name not in self.server.refused_columns]
         fixed = match_parameters(keys) + include_parameters(offered, resource.level)
         if self.fuzzy and any(k.column.vr == "PN" for k in keys):
             fixed.append(("fuzzymatching", "true"))
+            self.verdict.granted = self._granted
         page = self.page if self.limit is None else min(self.page, self.limit + 1)
         page = min(page, self.server.most_rows or page)
         paging = Paging(page, whole=self._whole, most=self.server.most_matches)
@@ -307,7 +315,7 @@ class Searcher:
             offset = [("offset", str(paging.offset))] if paging.offset else []
             parameters = query_text([*fixed, ("limit", str(page)), *offset])
             try:
-                found, more = self._ask(f"{resource.path}?{parameters}", wanted)
+                found, more = self._ask(f"{resource.path}?{parameters}", read)
             except ServiceError as error:
                 if not paging.received or error.status not in _DECLINED:
                     raise
@@ -316,6 +324,7 @@ class Searcher:
             identities = [str(row[uid][0]) if row[uid] and row[uid][0] is not None else "" for row in found]
             for at in paging.take(identities, more=more):
                 row = found[at]
+                dates += row.get(STUDY_DATE.name, ())
                 if all(not row[name] or str(row[name][0]) in uids for name, uids in asked.items() if name in row):
                     yield row
         self._whole = max(self._whole, paging.whole)
@@ -323,6 +332,8 @@ class Searcher:
             self.verdict.cut(paging.note)
         for remark in paging.remarks:
             self._note(f"{resource.path}: {remark}")
+        if paging.received and paging.received % ROUND == 0 and not (paging.note or self.http.control.cancelled):
+            yield from kept_back(self, Question(resource, keys, wanted), set(paging.seen), dates)
 
     def _ask(self, path: str, wanted: Sequence[Column]) -> tuple[list[dict[str, Sequence[object]]], bool]:
         """Make one request: the rows, and whether the server says that there are more."""
@@ -332,6 +343,8 @@ class Searcher:
             warning = answer.headers.get("Warning", "")
             if warning:
                 self._note(f"the server warns: {visible(warning)}")
+                if "fuzzy" in warning.lower():
+                    self._granted = self.verdict.granted = frozenset()
             if answer.status == 204:
                 return [], False
             body = json_body(answer)

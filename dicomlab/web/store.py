@@ -17,6 +17,7 @@ from dicomlab.model.report import Outcome, Report
 from dicomlab.part10.files import SUCCESS, Parcel, Unfit, parcels
 from dicomlab.part10.meta import EXPLICIT_LE, decode_file_meta
 from dicomlab.web.datasets import NOT_ALLOWED, SERIES, STUDY, series_of, to_explicit_le, uids_of
+from dicomlab.web.finer import count_of
 from dicomlab.web.http import MAX_JSON, Answer, Conversation, Site
 from dicomlab.web.media_types import DICOM, DICOM_JSON, RELATED, MediaType
 from dicomlab.web.multipart import closing, new_boundary, part_head
@@ -35,6 +36,10 @@ _NO_SERVICE = frozenset({404, 405, 501})
 _TRANSCODED = "sent in Explicit VR Little Endian: web services don't carry the stored one (PS3.18 §8.7.3)"
 
 
+_Series = tuple[str, str]
+"""Study and Series Instance UID; ``""`` where they can't be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
     """One instance as it is sent."""
@@ -42,11 +47,24 @@ class _Item:
     at: int
     """Its place in what was given."""
     parcel: Parcel
+    series: _Series
     remark: str = ""
 
     @property
     def uid(self) -> str:
         return self.parcel.meta.sop_instance_uid
+
+
+def _series_of(one: Parcel) -> _Series:
+    try:
+        with one.dataset() as octets:
+            return series_of(octets, one.meta.transfer_syntax_uid)
+    except (DicomlabError, OSError):  # it may be sent all the same: where it will lie is all that is not known
+        return "", ""
+
+
+def _count(http: Conversation, series: _Series) -> int | None:
+    return count_of(Searcher(http, Verdict(), page=2), "instance", *series)
 
 
 class _Unreadable(Exception):
@@ -101,8 +119,11 @@ class Storer:
         self._lock = threading.Lock()
         self._outcomes: dict[int, Outcome] = {}
         """By the place of what was given."""
-        self._named: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._named: dict[_Series, set[str]] = defaultdict(set)
         """Series to the instances that an answer names as stored."""
+        self._new: set[_Series] = set()
+        """Series of which the server had nothing before."""
+        self._looked_for: set[_Series] = set()
 
     def store(self, what: Any) -> Report:
         """Send everything in batches; what can't be sent is reported and stops nothing."""
@@ -123,10 +144,14 @@ class Storer:
                 raise
 
     def _confirm(self) -> None:
-        """Look for what the answers name as stored: one search for each series. Without a search they are believed."""
+        """Look for what the answers name as stored: one search for each series. Without a search they are believed.
+
+        Where the server had nothing of a series before and now counts as many instances as the answers name, that is
+        all of them; else each is looked for by its UID.
+        """
         unseen: set[str] = set()
 
-        def look(http: Conversation, series: tuple[str, str]) -> None:
+        def look(http: Conversation, series: _Series) -> None:
             missing = self._missing(http, series)
             with self._lock:
                 unseen.update(missing)
@@ -141,9 +166,11 @@ class Storer:
             if one.sop_instance_uid in unseen:
                 self._outcomes[at] = replace(one, result="pending", status=f"{one.status}; {text}")
 
-    def _missing(self, http: Conversation, series: tuple[str, str]) -> set[str]:
+    def _missing(self, http: Conversation, series: _Series) -> set[str]:
         """What the answers name of a series and a whole search of it does not."""
         missing = set(self._named[series])
+        if series in self._new and _count(http, series) == len(missing):
+            return set()
         verdict = Verdict()
         resource = Resource("search", "instance", *series)
         for row in Searcher(http, verdict, page=PAGE).search(resource, (), (_UID,)):
@@ -151,6 +178,18 @@ class Storer:
             if not missing:
                 break
         return missing if verdict.complete and not self._control.cancelled else set()
+
+    def _look_before(self, batch: Sequence[_Item]) -> None:
+        """See whether the server has something of a series that comes in whole batches."""
+        series = batch[0].series
+        if len(batch) < BATCH_INSTANCES or series in self._looked_for or any(one.series != series for one in batch):
+            return
+        self._looked_for.add(series)
+        try:
+            if all(series) and _count(self._http, series) == 0:
+                self._new.add(series)
+        except DicomlabError as error:
+            self._http.channel.note(f"what is there of a series can't be looked for: {error}")
 
     def _report(self, note: str) -> Report:
         outcomes = tuple(self._outcomes[at] for at in sorted(self._outcomes))
@@ -182,6 +221,7 @@ class Storer:
                 continue
             again = any(item.uid == other.uid for other in batch)  # an answer names instances, not parts
             if batch and (again or len(batch) == BATCH_INSTANCES or octets + size > BATCH_OCTETS):
+                self._look_before(batch)
                 yield batch
                 batch, octets = [], 0
             batch.append(item)
@@ -193,16 +233,17 @@ class Storer:
         if isinstance(one, Unfit):
             self._keep(at, Outcome("", "failed", f"{one.name}: {one.reason}"))
             return None
+        item = _Item(at, one, _series_of(one))
         if one.meta.transfer_syntax_uid not in NOT_ALLOWED:
-            return _Item(at, one)
+            return item
         try:
             with one.open() as octets:
                 written = to_explicit_le(octets)
             meta = decode_file_meta(written, final=True)
         except RemoteProtocolError as error:
-            self._keep(at, self._outcome(_Item(at, one), "failed", str(error)))
+            self._keep(at, self._outcome(item, "failed", str(error)))
             return None
-        return _Item(at, Parcel(meta, one.name, None, written), _TRANSCODED)
+        return _Item(at, Parcel(meta, one.name, None, written), item.series, _TRANSCODED)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -262,7 +303,9 @@ class Storer:
         """Stored is what was sent and is referenced in the answer, whatever the status line says."""
         if item.uid in answer.stored:
             warning = answer.stored[item.uid]
-            self._remember(item)
+            if all(item.series):
+                with self._lock:
+                    self._named[item.series].add(item.uid)
             result = "done" if warning is None else "warning"
             return self._outcome(item, result, SUCCESS if warning is None else words(warning))
         if item.uid in answer.failed:
@@ -273,17 +316,6 @@ class Storer:
         return self._outcome(
             item, "failed", f"{status}{reason}: the answer does not name it, nor does a search find it"
         )
-
-    def _remember(self, item: _Item) -> None:
-        """Keep where to look for an instance that an answer names."""
-        try:
-            with item.parcel.dataset() as octets:
-                study, series = series_of(octets, item.parcel.meta.transfer_syntax_uid)
-        except (DicomlabError, OSError):  # sent and taken: where it lies is all that is not known
-            return
-        if study and series:
-            with self._lock:
-                self._named[study, series].add(item.uid)
 
     def _found(self, http: Conversation, item: _Item) -> bool:
         """Ask whether the server has an instance of which its answer said nothing."""

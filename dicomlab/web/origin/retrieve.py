@@ -7,16 +7,17 @@ PS3.18 §10.4 (retrieve transaction).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import Interrupted, RemoteProtocolError
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
-from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, multipart_of, parse_content_type
+from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, MediaType, multipart_of, parse_content_type
 from dicomlab.web.origin.address import Address
 from dicomlab.web.origin.answer import (
     NO_SNIFFING,
@@ -34,12 +35,15 @@ from dicomlab.web.origin.negotiation import Accept
 from dicomlab.web.origin.rendered import Rendered, rendered, thumbnail
 from dicomlab.web.origin.stored import NotHere, bulk_pieces, frame_pieces, instance_piece, metadata
 from dicomlab.web.origin.viewport import parse_rendering
+from dicomlab.web.origin.zipped import ZIP, zipped
 from dicomlab.web.resources import Resource
 from dicomlab.web.xml_model import to_xml
 
 DICOM_XML = "application/dicom+xml"
 _PIXEL_DATA = 0x7FE00010
 _BATCH_OCTETS = 1 << 16
+_READY_OCTETS = 16 << 20
+"""Metadata that is made before the answer begins, so that its head can say what is left out."""
 _METADATA_OFFERS = (DICOM_JSON, "application/json", multipart_of(DICOM_XML))
 
 
@@ -106,6 +110,8 @@ class Retrieve:
             match resource.kind:
                 case "metadata":
                     return self._metadata(held, accept, address, headers)
+                case "retrieve" if accept.ranges[0].name == ZIP:
+                    return self._zip(held, accept, headers)
                 case "retrieve" if accept.syntax_for(held[0].transfer_syntax_uid) or not _wants_bulk(accept):
                     return self._instances(held, accept, asked, headers)
                 case "rendered":
@@ -163,6 +169,19 @@ class Retrieve:
                 raise Problem(406, f"held in {held[0].transfer_syntax_uid}; {error}") from error
         return self.pieces(pieces, accept, DICOM, asked, headers)
 
+    def _zip(self, held: Sequence[Held], accept: Accept, headers: dict[str, str]) -> Response:
+        asked = accept.ranges[0].parameters
+        as_instances = Accept((MediaType(DICOM, {k: v for k, v in asked.items() if k == "transfer-syntax"}),))
+        chosen = [(one, syntax) for one in held if (syntax := as_instances.syntax_for(one.transfer_syntax_uid))]
+        if not chosen:
+            available = ", ".join(sorted({one.transfer_syntax_uid for one in held}))
+            raise Problem(406, f"held in {available}; ask for {ZIP}; transfer-syntax=* to have it as stored")
+        if len(chosen) < len(held):
+            headers |= warning(f"{len(held) - len(chosen)} instances are held in no acceptable transfer syntax")
+        pieces = [self._faulty(instance_piece(one, syntax)) for one, syntax in chosen]
+        headers["Content-Disposition"] = 'attachment; filename="instances.zip"'
+        return StreamingResponse(zipped([one for one, _ in chosen], pieces), headers=headers, media_type=ZIP)
+
     def _faulty(self, piece: Piece) -> Piece:
         fault = self._faults.strikes("truncate", "web")
         return piece.without_end(fault.numbers["octets"]) if fault else piece
@@ -171,11 +190,27 @@ class Retrieve:
         chosen = accept.best(_METADATA_OFFERS)
         if not chosen:
             raise Problem(406, f"metadata is given as {' or '.join(_METADATA_OFFERS)}")
-        if not chosen.startswith(RELATED):
-            return StreamingResponse(_json_array(held, address), media_type=DICOM_JSON, headers=headers)
-        kind = {"Content-Type": DICOM_XML}
-        pieces = [octets_piece(kind, to_xml(metadata(one, address.link))) for one in held]
-        return with_parts(pieces, DICOM_XML, headers)
+        in_xml = chosen.startswith(RELATED)
+        coming = _documents(held, address, to_xml if in_xml else msgspec.json.encode)
+        ready: list[bytes] = []
+        unreadable = octets = 0
+        for one in coming:  # what can't be read must be known before the head of the answer goes
+            if one is None:
+                unreadable += 1
+                continue
+            ready.append(one)
+            octets += len(one)
+            if octets > _READY_OCTETS and not in_xml:
+                break
+        if not ready:
+            raise Problem(500, f"{unreadable} instances are held here and none of them can be read")
+        headers |= warning(f"{unreadable} instances can not be read and are left out") if unreadable else {}
+        status = 206 if unreadable else 200
+        if not in_xml:
+            return StreamingResponse(_json_array(ready, coming), status, headers, media_type=DICOM_JSON)
+        answer = with_parts([octets_piece({"Content-Type": DICOM_XML}, one) for one in ready], DICOM_XML, headers)
+        answer.status_code = status
+        return answer
 
     def _bulk(self, held: Sequence[Held], resource: Resource, accept: Accept, address: Address) -> list[Piece]:
         """Bulk values of one instance or of many; of many those that have one."""
@@ -203,11 +238,23 @@ def _wants_bulk(accept: Accept) -> bool:
     return accept.ranges[0].part not in (DICOM, "*/*") and accept.takes_octets()
 
 
-def _json_array(held: Sequence[Held], address: Address) -> Iterator[bytes]:
-    encode: Any = msgspec.json.encode
+def _documents(
+    held: Sequence[Held], address: Address, write: Callable[[dict[str, Any]], bytes]
+) -> Iterator[bytes | None]:
+    """The metadata of each instance; None where it can't be read."""
+    for one in held:
+        try:
+            yield write(metadata(one, address.link))
+        except RemoteProtocolError:
+            yield None
+
+
+def _json_array(ready: Iterable[bytes], coming: Iterator[bytes | None]) -> Iterator[bytes]:
     waiting = bytearray(b"[")
-    for at, one in enumerate(held):
-        waiting += (b"," if at else b"") + encode(metadata(one, address.link))
+    for at, one in enumerate(chain(ready, coming)):
+        if one is None:  # nothing can be said of it any more: the answer breaks off, so that nobody takes it for whole
+            raise Interrupted("an instance can't be read", endpoint="metadata")
+        waiting += (b"," if at else b"") + one
         if len(waiting) >= _BATCH_OCTETS:
             yield bytes(waiting)
             waiting.clear()

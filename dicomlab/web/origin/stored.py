@@ -80,6 +80,11 @@ def rewritten(path: Path) -> bytes:
 def metadata(held: Held, link: Link) -> dict[str, Any]:
     """Give the data set of an instance in the JSON Model, bulk values by URI.
 
+    Raises
+    ------
+    RemoteProtocolError
+        It can't be read.
+
     Source
     ------
     PS3.18 §10.4.1.1.2 (metadata), §F.2.6 (BulkDataURI).
@@ -94,7 +99,12 @@ def metadata(held: Held, link: Link) -> dict[str, Any]:
                 return octets_to_json(dataset, held.transfer_syntax_uid, uri)
         except RemoteProtocolError:
             pass  # odd enough to be read as a whole
-    return to_json(_read(held), uri)
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return to_json(_read(held), uri)
+    except (*DECODING_FAILED, InvalidDicomError) as error:
+        raise RemoteProtocolError(f"the file can't be read: {error}", section="PS3.5 §7") from error
 
 
 @contextmanager

@@ -368,7 +368,11 @@ def test_too_much_is_halved() -> None:
 
 def test_broken_off_keeps_the_report() -> None:
     answers = iter([store_reply("200 OK", [f"1.2.3.1.1.{n}" for n in range(1, 26)])])
-    with scripted(lambda asked: next(answers, b"")) as server, pytest.raises(Interrupted) as caught:
+
+    def answer(asked: Asked) -> bytes:
+        return next(answers, b"") if asked.method == "POST" else reply("404 No search")
+
+    with scripted(answer) as server, pytest.raises(Interrupted) as caught:
         store(server.url, 30, streams=1)
     report = caught.value.partial
     assert report.counts == {"done": 25, "failed": 5}

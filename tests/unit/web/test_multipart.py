@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -9,27 +10,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomlab.errors import RemoteProtocolError
-from dicomlab.web.multipart import MAX_HEADERS, Begin, Data, PartReader, closing, part_head
+from dicomlab.web.multipart import MAX_HEADERS, Begin, Data, Event, PartReader, closing, part_head
 
 B = "b.o=u?nd'ary"
 
 
 def read(octets: bytes, step: int | None = None, boundary: str = B) -> list[tuple[dict[str, str], bytes]]:
-    """The whole parts; a part that did not end is not among them."""
-    reader = PartReader(boundary)
+    """The whole parts; a part that did not end is not among them. What is fed and what is read into room are one."""
+    step = step or max(len(octets), 1)
+    pieces = [octets[at : at + step] for at in range(0, len(octets), step)]
+    fed, filled = PartReader(boundary), PartReader(boundary)
+
+    def into_room(piece: bytes) -> Iterator[Event]:
+        room = filled.room()
+        room[: len(piece)] = piece
+        return filled.filled(len(piece))
+
+    told = [_told(fed, (fed.feed(piece) for piece in pieces)), _told(filled, map(into_room, pieces))]
+    assert str(told[0]) == str(told[1])
+    if isinstance(told[0], RemoteProtocolError):
+        raise told[0]
+    return told[0]
+
+
+def _told(
+    reader: PartReader, given: Iterable[Iterable[Event]]
+) -> list[tuple[dict[str, str], bytes]] | RemoteProtocolError:
     parts: list[tuple[dict[str, str], bytes]] = []
     headers: dict[str, str] = {}
     body = b""
-    step = step or max(len(octets), 1)
-    for at in range(0, len(octets), step):
-        for event in reader.feed(octets[at : at + step]):
-            if isinstance(event, Begin):
-                headers, body = dict(event.headers), b""
-            elif isinstance(event, Data):
-                body += event.octets
-            else:
-                parts.append((headers, body))
-    reader.close()
+    try:
+        for events in given:
+            for event in events:
+                if isinstance(event, Begin):
+                    headers, body = dict(event.headers), b""
+                elif isinstance(event, Data):
+                    body += event.octets
+                else:
+                    parts.append((headers, body))
+        reader.close()
+    except RemoteProtocolError as error:
+        return error
     return parts
 
 

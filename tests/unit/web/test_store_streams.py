@@ -33,8 +33,9 @@ def uid_of(number: int) -> str:
 class Origin:
     """Stores in a thread for each request, and finds what it stored unless it ``loses`` it."""
 
-    def __init__(self, *, status: int = 200, loses: frozenset[str] = frozenset()) -> None:
-        self.stored: set[str] = set()
+    def __init__(self, *, status: int = 200, loses: frozenset[str] = frozenset(), had: int = 0) -> None:
+        self.stored: set[str] = {f"{SERIES}.99.{n}" for n in range(had)}
+        self.searches: list[str] = []
         self.batches: list[list[str]] = []
         self.status, self.loses = status, loses
         self.before_answer: Callable[[], object] = lambda: None
@@ -50,8 +51,13 @@ class Origin:
             build_store_answer([StoredInstance(CT, uid, "") for uid in found], [], "")
         ).encode()
 
-    def search(self) -> tuple[int, bytes]:
+    def search(self, path: str) -> tuple[int, bytes]:
         found = sorted(self.stored - self.loses)
+        level = "instances" if path.split("?", maxsplit=1)[0].endswith("/instances") else "series"
+        self.searches.append(level)
+        if level == "series":
+            row = {"0020000E": {"vr": "UI", "Value": [SERIES]}, "00201209": {"vr": "IS", "Value": [len(found)]}}
+            return 200, json.dumps([row] if found else []).encode()
         return 200, json.dumps([{"00080018": {"vr": "UI", "Value": [uid]}} for uid in found]).encode()
 
 
@@ -63,7 +69,7 @@ def serving(origin: Origin) -> Iterator[str]:
             self._answer(*origin.store(boundary, self.rfile.read(int(self.headers["Content-Length"]))))
 
         def do_GET(self) -> None:
-            self._answer(*origin.search())
+            self._answer(*origin.search(self.path))
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -175,6 +181,22 @@ def test_what_only_one_of_the_batches_lost_is_told() -> None:
         report = WebEndpoint(url).store(many(15), streams=3, progress=False)
     assert report.counts == {"done": 14, "pending": 1}
     assert report.outcomes[6].result == "pending"
+    assert origin.searches[:2] == ["series", "series"]  # before and after: one is missing, so
+    assert set(origin.searches[2:]) == {"instances"}
+
+
+def test_a_series_that_was_not_there_is_counted() -> None:
+    origin = Origin()
+    with serving(origin) as url:
+        assert WebEndpoint(url).store(many(15), progress=False).counts == {"done": 15}
+    assert origin.searches == ["series", "series"]
+
+
+def test_a_count_proves_nothing_of_a_series_that_was_there() -> None:
+    """As many as were sent are there, but they are others."""
+    origin = Origin(had=15, loses=frozenset(uid_of(n) for n in range(200)))
+    with serving(origin) as url:
+        assert WebEndpoint(url).store(many(15), progress=False).counts == {"pending": 15}
 
 
 @pytest.mark.parametrize("streams", [0, -1, 33, 2.5, "4", True])
