@@ -213,7 +213,7 @@ def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: _Teller) -
     say("    read back: equal")
     say.show("The same on a disc, with a DICOMDIR", lambda: disc)
     say.show("The DICOMDIR agrees with the files", lambda: checked)
-    volumes = [one for one in disc.volumes() if one.regular and "sample" not in one.dims]
+    volumes = [one for one in disc.volumes(progress=False) if one.regular and "sample" not in one.dims]
     if volumes:
         largest = max(volumes, key=lambda one: one.shape[-3])
         say.show("The images of a series as one volume", lambda: largest)

@@ -65,17 +65,30 @@ class _Provider:
             transaction = Transaction.decode(operation.octets, operation.transfer_syntax_uid)
         except RemoteProtocolError as error:
             raise ServiceError(f"no request for commitment: {error}", status=INVALID_ARGUMENT) from error
+        conversation = operation.conversation
         with self._lock:
             duplicate = transaction.uid in self._open
+            self._open.add(transaction.uid)
         if duplicate:
-            result = Result(transaction.uid, (), dict.fromkeys(transaction.instances, DUPLICATE_TRANSACTION))
-        else:
+            refused = Result(transaction.uid, (), dict.fromkeys(transaction.instances, DUPLICATE_TRANSACTION))
+            conversation.later.append(lambda still: self._report(refused, conversation, still))
+            return Done()
+        try:
             result = self._result(operation, transaction)
-            with self._lock:
-                self._open.add(transaction.uid)
-        conversation = operation.conversation
-        conversation.later.append(lambda still: self._report(result, conversation, still))
+        except BaseException:
+            self._close(transaction.uid)
+            raise
+
+        def report(still: Association | None) -> None:
+            self._close(result.uid)
+            self._report(result, conversation, still)
+
+        conversation.later.append(report)
         return Done()
+
+    def _close(self, uid: str) -> None:
+        with self._lock:
+            self._open.discard(uid)
 
     def _reported(self, operation: Operation) -> Done:
         try:
@@ -113,8 +126,6 @@ class _Provider:
     # --- the report ------------------------------------------------------------------------------------------------
 
     def _report(self, result: Result, conversation: Conversation, still: Association | None) -> None:
-        with self._lock:
-            self._open.discard(result.uid)
         context = still.context_for(tables.COMMITMENT) if still is not None else None
         if context is None:
             self._report_anew(result, conversation.caller.ae_title)

@@ -90,6 +90,8 @@ class Search:
         """How many rows the peer gives at most, once that is known."""
         self._stuck: set[int] = set()
         """As many rows came where nothing could be cut further."""
+        self._ranges = True
+        """Whether the peer heeds ranges of Study Date, as far as is known."""
         self._lists: bool | None = None
         """Whether the peer takes lists of UIDs, once that is known."""
 
@@ -268,14 +270,15 @@ class Search:
                 self._verdict.cut(f"{question.asker.name} gives at most {count} rows for a question")
             return
         span, others = split
-        yield from self._span(question, span, [Key(_STUDY_DATE, "universal"), *others], 0)
+        yield from self._span(question, span, [Key(_STUDY_DATE, "universal"), *others], 0, set())
         if self._most in self._stuck:
             self._verdict.cut(f"{question.asker.name} gives at most {self._most} rows, and some days have more")
 
-    def _span(self, question: _Question, span: Span, others: Sequence[Key], depth: int) -> Iterator[Match]:
-        """Ask for a range of dates, then for its parts if need be."""
+    def _span(
+        self, question: _Question, span: Span, others: Sequence[Key], depth: int, seen: set[object]
+    ) -> Iterator[Match]:
+        """Ask for a range of dates, then for its parts if need be; `seen` gets what was the answer to the whole."""
         days: list[object] = []
-        seen: set[object] = set()
         try:
             for match in question.ask([*others, *span.keys]):
                 seen.add(question.identity(match))
@@ -290,7 +293,7 @@ class Search:
                 text = f"it refused the whole ({error.status:04X}H), so it was asked by Study Date{dateless}"
                 question.asker.tell(text)
             for part in parts:
-                yield from self._span(question, part, others, depth + 1)
+                yield from self._span(question, part, others, depth + 1, set())
             return
         count = len(days)
         if not (looks_cut(count) if self._most is None else count >= self._most) or self._over():
@@ -300,14 +303,19 @@ class Search:
             self._stuck.add(count)
             return
         question.asker.note(f"{count} rows may be all that it gives at once, so it is asked by Study Date too")
+        answers: list[set[object]] = []
         for part in parts:
-            if self._over():
+            if self._over() or not self._ranges:
                 return
-            for match in self._span(question, part, others, depth + 1):
+            answers.append(set())
+            for match in self._span(question, part, others, depth + 1, answers[-1]):
                 if self._most is None and question.identity(match) not in seen:
                     self._most = count
                     question.asker.tell(f"it gives at most {count} rows at once, so it was asked by Study Date")
                 yield match
+            if len(answers) > 1 and answers[0] == answers[1] != set():  # what lies in one of them is in no other
+                self._ranges = False
+                question.asker.tell(f"it passes over ranges of Study Date, so {count} rows may not be all that it has")
 
     def _parts(self, span: Span, others: Sequence[Key], days: Sequence[object], depth: int) -> list[Span]:
         """What a range is cut into; nothing where it can't be, or somebody has cancelled."""

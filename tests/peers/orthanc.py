@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -31,6 +31,8 @@ class Orthanc(Peer):
         An empty folder of its own.
     modalities : mapping
         AE title to port of those it may move to, on loopback. :meth:`register` adds more while it runs.
+    secure : sequence of str
+        Options with which echoscu finds out whether it is up, where that takes TLS.
     **settings
         Further entries of its configuration, such as ``DicomCheckCalledAet=False``.
 
@@ -46,14 +48,21 @@ class Orthanc(Peer):
         The first of ``modalities`` as ``AET:port``: what our side must be for a C-MOVE to reach it.
     """
 
-    def __init__(self, folder: Path, modalities: Mapping[str, int] | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modalities: Mapping[str, int] | None = None,
+        *,
+        secure: Sequence[str] = (),
+        **settings: object,
+    ) -> None:
         need("orthanc")
         plugin = dicomweb_plugin()
         if plugin is None:
             need_plugin = "orthanc-dicomweb"
             raise RuntimeError(f"Orthanc is here, but its plugin {need_plugin} is not")
         self.modalities = dict(modalities or {"LAB1": free_port()})
-        self.aet = "ORTHANC"
+        self.aet, self._secure = "ORTHANC", secure
         self.port, self.http_port = free_port(), free_port()
         self.ae = f"{self.aet}@{LOOPBACK}:{self.port}"
         self.rest = f"http://{LOOPBACK}:{self.http_port}"
@@ -95,7 +104,7 @@ class Orthanc(Peer):
             self.ask("/system")
         except (URLError, ConnectionError, TimeoutError):
             return False
-        return bool(missing("dcmtk")) or echo(self.aet, self.port)
+        return bool(missing("dcmtk")) or echo(self.aet, self.port, *self._secure)
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Ask its own HTTP interface; JSON in, JSON out. `body` may be octets."""
@@ -116,9 +125,9 @@ class Orthanc(Peer):
         with _open(f"{self.rest}/instances/{name['ID']}/file", timeout=30) as response:
             return bytes(response.read())
 
-    def register(self, aet: str, port: int, host: str = LOOPBACK) -> None:
+    def register(self, aet: str, port: int, host: str = LOOPBACK, **options: object) -> None:
         """Make an AE known to it, as C-MOVE needs of its destination."""
-        self.ask(f"/modalities/{aet}", {"AET": aet, "Host": host, "Port": port}, method="PUT")
+        self.ask(f"/modalities/{aet}", {"AET": aet, "Host": host, "Port": port} | options, method="PUT")
 
     def count(self) -> int:
         """How many instances it holds."""

@@ -20,13 +20,13 @@ class Script:
         self.heard: list[pdu.PDU] = []
 
     def octets(self, size: int) -> bytes:
-        parts = b""
+        parts = bytearray()
         while len(parts) < size:
             part = self.sock.recv(size - len(parts))
             if not part:
                 raise ConnectionError("the other side has closed")
             parts += part
-        return parts
+        return bytes(parts)
 
     def read(self) -> pdu.PDU:
         header = self.octets(6)

@@ -19,9 +19,11 @@ from dicomlab.dimse import association as association_module
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse import search as module
 from dicomlab.dimse.association import Association
+from dicomlab.dimse.handlers import Asked
 from dicomlab.dimse.identifier import encode_query, encode_tree, keys_of
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
+from dicomlab.dimse.splitting import MOST_PARTS_DEEP
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import column
 from tests.unit.dimse.conftest import Pacs
@@ -275,6 +277,32 @@ def test_a_cancelled_search_keeps_what_arrived(obeys: bool, monkeypatch: pytest.
     assert (found["StudyInstanceUID"].tolist(), found.complete, found.note) == (["1.2"], False, "cancelled")
 
 
+def test_cancelled_at_row_10_of_5000_and_usable_after(start: Callable[..., Pacs]) -> None:
+    tenth, cancelled = threading.Event(), threading.Event()
+    given: list[int] = []
+
+    def rows(asked: Asked) -> Iterator[dict[str, str]]:
+        for number in range(5000):
+            if number == 10:
+                assert cancelled.wait(10)  # it goes on once the C-CANCEL is on its way
+            given.append(number)
+            yield {"StudyInstanceUID": f"1.2.{number + 1}", "PatientName": f"Müller^{number}"}
+
+    node = start(handlers={"C-FIND": rows}).node
+    with trace() as wire:
+        operation = node.find("study", background=True, progress=lambda now: tenth.set() if now.done == 10 else None)
+        assert tenth.wait(10)
+        operation.cancel()
+        cancelled.set()
+        found = operation.result(10)
+    assert found["StudyInstanceUID"].tolist() == [f"1.2.{number + 1}" for number in range(10)]
+    assert (found.complete, found.note) == (False, "cancelled")
+    assert (wire.counts()["C-CANCEL-RQ"], wire.counts()["A-ABORT"], wire.counts()["A-RELEASE-RQ"]) == (1, 0, 1)
+    assert len(given) <= 11
+    again = node.find("study", limit=20, progress=False)
+    assert len(again) == 20
+
+
 # --- pynetdicom as the peer ------------------------------------------------------------------------------------------
 
 
@@ -423,6 +451,18 @@ def test_a_round_number_of_rows_is_looked_at_twice_and_no_more() -> None:
     assert found.complete
     assert list(found.warnings["problem"]) == []
     assert len(habits.asked) == 3
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_peer_that_passes_over_dates_is_not_asked_for_ever(dated: bool) -> None:
+    held = [one if dated else {"StudyInstanceUID": one["StudyInstanceUID"], "StudyID": "1"} for one in studies(100)]
+    habits = Habits(held)
+    habits.matches = lambda one, keys: True  # type: ignore[method-assign]
+    with playing(habits) as address:
+        found = Node(address).find("study")
+    assert len(found) == 100
+    assert len(habits.asked) <= MOST_PARTS_DEEP + 2
+    assert "passes over ranges of Study Date" in " ".join(found.warnings["problem"])
 
 
 def test_a_range_is_kept_within_and_what_cannot_be_cut_further_is_said() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -384,9 +385,10 @@ def test_a_file_that_vanishes_or_shrinks_is_a_row(
     assert [path.stem for path in pacs.holdings.files()] == [fine.stem]
 
 
-def test_a_file_that_is_cut_while_it_is_sent_is_a_row_and_never_half_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [1 << 20, (24 << 20) + 1])
+def test_a_file_that_is_cut_while_it_is_sent_is_a_row_and_never_half_of_it(tmp_path: Path, kept: int) -> None:
     """A mapped file reads as zeros, or not at all, where it has been cut: that must not leave as an instance."""
-    paths = write(tmp_path, instance(1, octets=48 << 20), instance(2))
+    paths = write(tmp_path, instance(1, octets=24 << 20), instance(2))
     whole: list[str] = []
     connections = itertools.count()
 
@@ -395,9 +397,9 @@ def test_a_file_that_is_cut_while_it_is_sent_is_a_row_and_never_half_of_it(tmp_p
             script.establish()
             script.octets(1 << 20)
             with paths[0].open("r+b") as file:
-                file.truncate(1 << 20)
+                file.truncate(kept)
             with pytest.raises(ConnectionError):
-                script.octets(64 << 20)
+                script.octets(23 << 20)
         else:
             script.establish()
             command, _ = script.message()
@@ -409,6 +411,76 @@ def test_a_file_that_is_cut_while_it_is_sent_is_a_row_and_never_half_of_it(tmp_p
         report = Node(address).store(paths, progress=False)
     assert [(o.result, "shorter" in o.status) for o in report] == [("failed", True), ("done", False)]
     assert whole == [instance(2).SOPInstanceUID]
+
+
+def test_a_file_that_is_cut_as_the_end_of_it_leaves_is_never_taken_for_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = write(tmp_path, instance(1, octets=2 << 20))
+    transmit = Association._transmit
+
+    def cut(self: Association, *buffers: Any) -> None:
+        if sum(map(len, buffers)) > 1 << 20:
+            os.truncate(path, path.stat().st_size - 10)
+        transmit(self, *buffers)
+
+    def play(script: Script) -> None:
+        script.establish()
+        with suppress(ConnectionError, AssertionError):  # an abort, or the release
+            command, _ = script.message()
+            script.say(command.response(0))
+        with suppress(OSError):
+            script.send(pdu.ReleaseReply())
+
+    monkeypatch.setattr(Association, "_transmit", cut)
+    with playing(play, connections=2) as address:
+        report = Node(address).store(path, progress=False)
+    assert [(o.result, "shorter" in o.status) for o in report] == [("failed", True)]
+
+
+# --- what is done while the peer works -------------------------------------------------------------------------------
+
+
+def test_the_next_one_is_made_ready_while_the_peer_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = threading.Event()
+    looked_for: list[bool] = []
+    made_ready = module._Sending._made_ready
+
+    def made(self: Any, *given: Any, ahead: bool = False) -> Any:
+        done = made_ready(self, *given, ahead=ahead)
+        if ahead:
+            ready.set()
+        return done
+
+    def play(script: Script) -> None:
+        script.establish()
+        for number in range(2):
+            command, _ = script.message()
+            if number == 0:
+                looked_for.append(ready.wait(5))
+            script.say(command.response(0))
+        script.release()
+
+    monkeypatch.setattr(module._Sending, "_made_ready", made)
+    with playing(play) as address:
+        report = Node(address).store(write(tmp_path, instance(1), instance(2)), progress=False)
+    assert report.complete
+    assert looked_for == [True]
+
+
+def test_what_must_be_changed_is_not_changed_ahead_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: list[int] = []
+    recode = module.recode
+
+    def counted(*given: Any) -> bytes:
+        answered.append(wire.counts().get("C-STORE-RSP", 0))
+        return recode(*given)
+
+    monkeypatch.setattr(module, "recode", counted)
+    paths = write(tmp_path, *(instance(number, syntax=IMPLICIT) for number in (1, 2, 3)))
+    with trace() as wire, pynetdicom_scp((CT, EXPLICIT)) as (address, _):
+        assert Node(address).store(paths, progress=False).complete
+    assert answered == [0, 1, 2]
 
 
 def test_pixels_are_decompressed_only_where_nothing_else_is_taken_and_the_user_agrees(tmp_path: Path) -> None:

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.part10.files import Parcel, parcel_of_file
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from dicomlab.part10.walk import FREE_OF_RATIO, MAX_DEPTH, MAX_PADDING, Element, elements, inflated, length_of_whole
+from dicomlab.part10.walk import (
+    FREE_OF_RATIO,
+    MAX_DEPTH,
+    MAX_PADDING,
+    Element,
+    begins_whole,
+    elements,
+    inflated,
+    length_of_whole,
+)
 from tests.unit.part10.vectors import names, vector
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -179,6 +188,16 @@ def test_nothing_but_zeros_is_nothing() -> None:
 def deflated(octets: bytes) -> bytes:
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return stream.compress(octets) + stream.flush()
+
+
+def test_a_beginning_says_nothing_of_what_is_not_plain() -> None:
+    plain = pack("<HH2sH", 8, 0x60, b"CS", 2) + b"CT" + pack("<HH2sH", 0x20, 0x13, b"IS", 12) + b"1           "
+    assert begins_whole(plain, len(plain), EXPLICIT_LE)
+    assert not begins_whole(plain, len(plain) + 2, EXPLICIT_LE)
+    assert not begins_whole(plain, len(plain), DEFLATED_LE)  # whatever a stream looks like, nobody has inflated it
+    assert not begins_whole(plain, len(plain), EXPLICIT_BE)
+    endless = plain + pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF)
+    assert not begins_whole(endless, len(endless) + 0xFFFFFFFF, EXPLICIT_LE)  # no length: it ends where items do
 
 
 def test_deflated() -> None:
