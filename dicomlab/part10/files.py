@@ -90,10 +90,10 @@ class FileWriter:
             raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
         with medium_errors(self._root):
             try:
-                self._file = self._part.open("xb")
+                self._file = self._part.open("xb", buffering=0)
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("xb")
+                self._file = self._part.open("xb", buffering=0)
         try:
             self._put(meta)
         except BaseException:
@@ -102,7 +102,10 @@ class FileWriter:
 
     def _put(self, octets: Octets) -> None:
         try:
-            self._file.write(octets)
+            written = self._file.write(octets)
+            while written < len(octets):  # a medium that fills up takes a part first, then says so
+                octets = memoryview(octets)[written:]
+                written = self._file.write(octets)
         except OSError as error:
             raise _medium_error(error, self._root) from error
 
