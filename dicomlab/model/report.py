@@ -25,6 +25,7 @@ LEDGER_NAME = "dicomlab-ledger.jsonl"
 FRAMES_SUFFIX = ".frames.parquet"
 """How the name of a table of frames ends, which a recording leaves beside an instance."""
 LEDGER_FORMAT = 1
+_LINE = json.JSONEncoder(separators=(",", ":"))
 _HEAD = {"dicomlab-ledger": LEDGER_FORMAT}
 MAX_LEDGER_LINE = 16_384
 
@@ -60,7 +61,7 @@ class Outcome:
     def to_line(self) -> str:
         """One line of a ledger, without the line end."""
         values = ((name, getattr(self, name)) for name in _OUTCOME_FIELDS)
-        return json.dumps({name: value for name, value in values if value != ""}, separators=(",", ":"))
+        return _LINE.encode({name: value for name, value in values if value != ""})
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -99,7 +100,7 @@ def _number(status: str) -> int:
 
 def ledger_head(source: str) -> str:
     """The first line of a ledger: the format, and who the instances came from. Never a credential."""
-    return json.dumps({**_HEAD, "source": source}, separators=(",", ":"))
+    return _LINE.encode({**_HEAD, "source": source})
 
 
 def read_ledger(lines: Iterable[str]) -> tuple[str, dict[str, Outcome], int]:

@@ -121,7 +121,7 @@ class FileWriter:
         try:
             with medium_errors(self._root):
                 self._file.close()
-                self._part.replace(self.path)
+                os.replace(self._part, self.path)
         except BaseException:
             self.abandon()
             raise
