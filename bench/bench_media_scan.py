@@ -50,7 +50,7 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     with ExitStack() as stack:
         for name, executor in executors(stack):
 
-            def theirs(executor: Executor = executor) -> None:
+            def theirs(executor: Executor | int = executor) -> None:
                 held = MediaSet(pile, cache=False).scan(executor=executor, progress=False)._scanned()
                 assert (len(held.instances), held.listed) == (files, total)
 
@@ -63,8 +63,9 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     yield large(size, scratch)
 
 
-def executors(stack: ExitStack) -> Iterator[tuple[str, Executor]]:
-    """Two processes, and a cluster of two workers."""
+def executors(stack: ExitStack) -> Iterator[tuple[str, Executor | int]]:
+    """Two processes of ours, which start in each round; two that run already; a cluster of two workers."""
+    yield "2 processes, started", 2
     yield "2 processes", stack.enter_context(ProcessPoolExecutor(2, mp_context=get_context("spawn")))
     from dask.distributed import Client, LocalCluster
 

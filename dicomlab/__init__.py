@@ -8,6 +8,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from dicomlab import errors as _errors
 from dicomlab.model import links as _links
 
 if _TYPE_CHECKING:
@@ -37,6 +38,7 @@ if _TYPE_CHECKING:
     from dicomlab.model.report import Report
     from dicomlab.model.trace import Trace, trace
     from dicomlab.model.verification import Verification
+    from dicomlab.model.views import inspect, model_map
     from dicomlab.rtv.broadcast import Broadcast
     from dicomlab.rtv.live_stream import LiveStream
     from dicomlab.web.endpoint import WebEndpoint
@@ -58,6 +60,8 @@ _HOMES = {
     "Verification": "model.verification",
     "Volume": "media.volume",
     "WebEndpoint": "web.endpoint",
+    "inspect": "model.views",
+    "model_map": "model.views",
     "options": "model.options",
     "trace": "model.trace",
     **dict.fromkeys(
@@ -96,24 +100,33 @@ __all__ = [  # what loads when it is first asked for
     "Verification",
     "Volume",
     "WebEndpoint",
+    "inspect",
+    "model_map",
     "options",
     "trace",
 ]
 
 _links.bind(
     html="dicomlab.notebook.html:render",
+    dashboard="dicomlab.notebook.dashboard:dashboard",
     browse="dicomlab.notebook.browser:browse",
     transfer="dicomlab.notebook.transfer:watch",
     play="dicomlab.notebook.player:play",
     view="dicomlab.notebook.viewer:view",
     view_report="dicomlab.notebook.viewer:view_report",
+    inspect="dicomlab.notebook.data_set:inspect",
+    model_map="dicomlab.notebook.model_map:model_map",
+    failure="dicomlab.notebook.failure:bundle",
     ladder="dicomlab.notebook.ladder:ladder",
     message="dicomlab.notebook.message:opened",
     compare="dicomlab.notebook.comparison:compare",
+    plot_volume="dicomlab.notebook.slices:plot",
+    plot_cohort="dicomlab.notebook.overview:plot_cohort",
+    plot_stream="dicomlab.notebook.overview:plot_stream",
     mermaid="dicomlab.notebook.diagram:mermaid",
     svg="dicomlab.notebook.diagram:svg",
     negotiation="dicomlab.dimse.matrix:matrix",
-    wire_view="dicomlab.notebook.wire_view:wire_view",
+    wire_view="dicomlab.notebook.wire:wire_view",
     curl="dicomlab.web.curl:curl",
     save_trace="dicomlab.notebook.capture:save",
     load_trace="dicomlab.notebook.capture:load",
@@ -123,8 +136,18 @@ _links.bind(
     peek="dicomlab.cohorts.peek:peek",
     parcels="dicomlab.cohorts.stream:parcels",
     report="dicomlab.cohorts.ledger:load",
+    save_report="dicomlab.cohorts.ledger:save",
+    follow="dicomlab.cohorts.commitments:follow",
     media="dicomlab.media.media_set:MediaSet",
 )
+
+
+def _shown(error: _errors.DicomlabError) -> dict[str, str]:
+    bundle: dict[str, str] = _links.above("failure")(error)
+    return bundle
+
+
+_errors.shown_by(_shown)
 
 
 def __getattr__(name: str) -> _Any:

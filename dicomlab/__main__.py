@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         return one
 
-    command("demo", _demo, "one cohort over DIMSE, over the web and from media, end to end, in this process")
+    demo = command("demo", _demo, "one cohort over DIMSE, over the web and from media, end to end, in this process")
+    demo.add_argument("--to", type=Path, help="folder for its HTML account (default: dicomlab-demo)")
     lab = command("lab", _lab, "open the tutorials in JupyterLab")
     lab.add_argument("folder", nargs="?", type=Path, help="folder of notebooks (default: ./notebooks, else here)")
     serve = command("serve", _serve, "keep an archive open until interrupted")
@@ -81,9 +82,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from dicomlab.demo import run
+    import matplotlib as mpl
 
-    run(lambda line: print(line, flush=True))
+    from dicomlab.demo import run
+    from dicomlab.notebook.account import FOLDER, Account
+
+    mpl.use("Agg")  # drawn into the account, on no screen
+    account = Account("The DICOM communication model, end to end on this machine")
+    run(lambda line: print(line, flush=True), account.add)
+    print(f"The same to look at: {account.write(arguments.to or FOLDER)}", flush=True)
     return 0
 
 

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from dicomlab.model.cohort import Cohort
 from dicomlab.model.columns import Level
 from dicomlab.model.report import Report
 from dicomlab.model.trace import Trace, trace
+from dicomlab.model.views import model_map
 from dicomlab.part10.files import Parcel, parcels
 from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.part10.transcode import UNCOMPRESSED, transcode
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Say = Callable[[str], None]
+Show = Callable[[str, object], None]
+"""Takes what was made, under a heading, while it is there."""
 
 NOT_FOR_THE_WEB = frozenset({IMPLICIT_LE, EXPLICIT_BE})
 """Transfer syntaxes that web services shall not use (PS3.18 §8.7.3)."""
@@ -42,8 +47,24 @@ class DemoFailed(DicomlabError):
     """Something in the demo is not as it should be."""
 
 
-def run(say: Say) -> None:
-    """Do the main job and tell it, line by line, to `say`.
+@dataclass(frozen=True)
+class _Teller:
+    """Who is told, and who is shown what there is to see."""
+
+    say: Say
+    seen: Show | None
+
+    def __call__(self, line: str, /) -> None:
+        self.say(line)
+
+    def show(self, says: str, make: Callable[[], object]) -> None:
+        """Show what `make` makes, where somebody looks."""
+        if self.seen is not None:
+            self.seen(says, make())
+
+
+def run(say: Say, show: Show | None = None) -> None:
+    """Do the main job and tell it, line by line, to `say`; what is made on the way goes to `show`.
 
     Raises
     ------
@@ -52,12 +73,13 @@ def run(say: Say) -> None:
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dicomlab-demo-") as scratch, Archive() as archive:
+        told = _Teller(say, show)
         sources = _step_archive(archive, say)
-        _step_store(archive, list(sources.values()), say)
-        cohort = _step_find(archive, say)
-        pulled = _step_retrieve(archive, cohort, sources, Path(scratch), say)
-        _step_media(pulled, cohort, Path(scratch), say)
-        _step_live(archive, Path(scratch), say)
+        _step_store(archive, list(sources.values()), told)
+        cohort = _step_find(archive, told)
+        pulled = _step_retrieve(archive, cohort, sources, Path(scratch), told)
+        _step_media(pulled, cohort, Path(scratch), told)
+        _step_live(archive, Path(scratch), told)
     say(f"\nDone in {time.monotonic() - started:.1f} s. Nothing left this machine.")
 
 
@@ -71,7 +93,7 @@ def _step_archive(archive: Archive, say: Say) -> dict[str, Parcel]:
     return sources
 
 
-def _step_store(archive: Archive, sources: list[Parcel], say: Say) -> None:
+def _step_store(archive: Archive, sources: list[Parcel], say: _Teller) -> None:
     syntaxes = Counter(_name(p.meta.transfer_syntax_uid) for p in sources)
     say(f"\n2 · {len(sources)} real DICOM files that come with pydicom ({len(left_out())} left out: see the manifest)")
     for name, count in syntaxes.most_common():
@@ -87,9 +109,11 @@ def _step_store(archive: Archive, sources: list[Parcel], say: Say) -> None:
         barred = len(sources) - len(allowed)
         tell("STOW-RS", f"{report.count('done')} instances again ({barred} are in syntaxes that PS3.18 §8.7.3 bars)")
     _check(len(archive) == len(sources), "the archive holds another number of instances than were sent")
+    say.show("An archive in this process: both doors, and what was stored through them", lambda: archive)
+    say.show("The communication model, answered by this archive: open a box", lambda: model_map(archive))
 
 
-def _step_find(archive: Archive, say: Say) -> Cohort:
+def _step_find(archive: Archive, say: _Teller) -> Cohort:
     say("\n3 · The same question on two paths")
     answers: dict[str, list[DataFrame]] = {}
     for name, path in (("C-FIND", archive.node), ("QIDO-RS", archive.web)):
@@ -105,10 +129,19 @@ def _step_find(archive: Archive, say: Say) -> Cohort:
     shown = Cohort(studies.to_dataframe()[columns], level="study", source=archive.node)
     for line in repr(shown).splitlines():
         say(f"    {line}")
+    say.show("Found with C-FIND; QIDO-RS and the files say the same", lambda: shown)
+    say.show("What a cohort holds", studies.plot)
+    for name, path in (("C-FIND", archive.node), ("QIDO-RS", archive.web)):
+        with trace() as wire:
+            path.find("series", Modality="CT", progress=False)
+        say.show(f"{name} on the wire: each line opens to its fields and octets", partial(_same, wire))
+        say.show(f"{name} in words", wire.explain)
     return studies
 
 
-def _step_retrieve(archive: Archive, cohort: Cohort, sources: dict[str, Parcel], scratch: Path, say: Say) -> MediaSet:
+def _step_retrieve(
+    archive: Archive, cohort: Cohort, sources: dict[str, Parcel], scratch: Path, say: _Teller
+) -> MediaSet:
     say("\n4 · The cohort, retrieved three ways")
     sent = {uid: _digest(parcel) for uid, parcel in sources.items()}
     over_web = archive.web.find("study", progress=False)
@@ -127,6 +160,9 @@ def _step_retrieve(archive: Archive, cohort: Cohort, sources: dict[str, Parcel],
             others = [o.sop_instance_uid for o in report if sent[o.sop_instance_uid] != o.sha256]
             tell(name, f"{same} of {len(report)} with identical octets; {_wire(wire)}")
             _check_rewritten(name, others, report, sources, say)
+        say.show(f"Retrieved with {name}", partial(_same, report))
+        if name == "C-GET":
+            say.show("Which presentation contexts that took", wire.negotiation)
         arrived: MediaSet = report.media
         _check(len(arrived.instances) == len(sources), f"{name}: the folder holds another number of instances")
         media = media or arrived
@@ -152,7 +188,7 @@ def _check_rewritten(name: str, uids: list[str], report: Report, sources: dict[s
         say(f"             {count} in {syntax}, which the web may not carry: equal data sets in Explicit VR LE")
 
 
-def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: Say) -> None:
+def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: _Teller) -> None:
     say("\n5 · The same tables from files")
     with _timed(say) as tell:
         for level in LEVELS:
@@ -175,13 +211,20 @@ def _step_media(pulled: MediaSet, cohort: Cohort, scratch: Path, say: Say) -> No
         first, second = (m.find(level, progress=False).to_dataframe() for m in (pulled, disc))
         _check_equal(f"the {level} tables of the folder and of the File-set", first, second)
     say("    read back: equal")
+    say.show("The same on a disc, with a DICOMDIR", lambda: disc)
+    say.show("The DICOMDIR agrees with the files", lambda: checked)
+    volumes = [one for one in disc.volumes() if one.regular and "sample" not in one.dims]
+    if volumes:
+        largest = max(volumes, key=lambda one: one.shape[-3])
+        say.show("The images of a series as one volume", lambda: largest)
+        say.show("Its planes, in millimetres and the patient's directions", largest.plot)
 
 
-def _step_live(archive: Archive, scratch: Path, say: Say) -> None:
+def _step_live(archive: Archive, scratch: Path, say: _Teller) -> None:
     say("\n6 · A synthetic endoscopy, live: video and its metadata over RTP, paired frame by frame, recorded")
     frames = list(endoscopy_frames(75, 192, 144, rate_hz=25))
     cast = Broadcast(frames, rate_hz=25, fictional=True, **ENDOSCOPY_PATIENT)
-    with _timed(say) as tell, LiveStream(cast) as live, cast:
+    with _timed(say) as tell, trace() as wire, LiveStream(cast) as live, cast:
         recorded = live.record(scratch / "live", seconds=30, form="uncompressed", progress=False)
         table, network = live.to_dataframe(), live.statistics()
         lost = int(network["lost"].sum())
@@ -190,6 +233,9 @@ def _step_live(archive: Archive, scratch: Path, say: Say) -> None:
         _check(len(table) == cast.sent, f"{cast.sent} frames were sent, {len(table)} were paired")
         packets = int(network["received"].sum())
         tell("RTP", f"{len(table)} frames in {packets} packets, each with the metadata of its own timestamp")
+    say.show("A synthetic endoscopy, live", lambda: live)
+    say.show("How the stream went", live.plot)
+    say.show("Its packets: sender, network, receiver", lambda: wire)
     with _timed(say) as tell:
         _whole(recorded)
         _whole(archive.node.store(recorded.media, progress=False))
@@ -204,6 +250,10 @@ def _step_live(archive: Archive, scratch: Path, say: Say) -> None:
 
 
 _PLURAL = {"series": "series", "instance": "instances"}
+
+
+def _same(shown: object) -> object:
+    return shown
 
 
 def _check(true: bool, otherwise: str) -> None:

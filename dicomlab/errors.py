@@ -24,7 +24,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dicomlab.model.trace import Trace
+
+_faces: list[Callable[[DicomlabError], dict[str, str]]] = []
+
+
+def shown_by(face: Callable[[DicomlabError], dict[str, str]]) -> None:
+    """Name what shows an error in a notebook. The front door does so: this room knows none above it."""
+    _faces[:] = [face]
 
 
 class DicomlabError(Exception):
@@ -38,6 +47,10 @@ class DicomlabError(Exception):
 
     transient: bool = False
     """Whether the same call may work later without anybody changing anything: a busy peer, a connection that broke."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What happened, what to do, and the wire up to it, where an error is looked at rather than raised."""
+        return _faces[0](self) if _faces else {"text/plain": repr(self)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let errors cross to another process, whatever their constructors take; what they carry stays behind."""

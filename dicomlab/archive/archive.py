@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dicomlab.archive.commitments import CommitmentStore
 from dicomlab.archive.department import Department
 from dicomlab.archive.performed import PerformedSteps
-from dicomlab.archive.store import Store, StoreSink
+from dicomlab.archive.store import Arrived, Store, StoreSink
 from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
 from dicomlab.dimse.handlers import Handlers, check_handlers
@@ -27,8 +28,10 @@ from dicomlab.dimse.serving import Service
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.media.media_set import MediaSet
 from dicomlab.model.address import AEAddress
+from dicomlab.model.commitment import Inbox
 from dicomlab.model.faults import Faults
 from dicomlab.model.instance import Instance
+from dicomlab.model.links import above
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Arrival, Held
 from dicomlab.model.report import Outcome, Report
@@ -73,7 +76,8 @@ class Archive(Summarised):
     on_store : callable, optional
         Called with the :class:`Instance` after each one is stored, in the thread that stored it.
     known : mapping of str to (host, port), optional
-        The Application Entities to which a C-MOVE or a commitment report may go, beside ``archive.node`` itself.
+        The Application Entities to which a C-MOVE, a commitment report or an event report may go, beside
+        ``archive.node`` itself.
     callers : collection of str, optional
         The AE titles that may call over DIMSE; None: all.
     hosts : collection of str, optional
@@ -103,7 +107,8 @@ class Archive(Summarised):
 
     Source
     ------
-    PS3.4 Annexes A, B, C, J, Y, Z (Verification, Storage, Query/Retrieve, Storage Commitment); PS3.18 §10.
+    PS3.4 Annexes A, B, C, J, Y, Z (Verification, Storage, Query/Retrieve, Storage Commitment), F, K, CC (performed
+    steps, worklist, work items); PS3.18 §10, §11.
     """
 
     def __init__(
@@ -253,6 +258,11 @@ class Archive(Summarised):
         return WorkItems(self._opened().department.workitems, "the archive")
 
     @property
+    def inbox(self) -> Inbox:
+        """Where results of commitments wait that were asked for in this archive's name: ``store(..., inbox=)``."""
+        return self._opened().commitments
+
+    @property
     def media(self) -> MediaSet:
         """The archive's own files as a folder, to be read only."""
         media = MediaSet(self._opened().store.instances)
@@ -319,6 +329,29 @@ class Archive(Summarised):
         result: Report | Operation[Report] = work.carry_out(background=background)
         return result
 
+    def watch(self, take: Callable[[Arrived], None]) -> Callable[[], None]:
+        """Have `take` called with each instance stored (and from whom), in the thread that stored it.
+
+        Returns
+        -------
+        callable
+            Ends it.
+        """
+        return self._opened().store.watch(take)
+
+    def dashboard(self) -> Any:
+        """See in the notebook what arrives, and from whom: :func:`dicomlab.notebook.dashboard.dashboard`."""
+        return above("dashboard")(self)
+
+    @property
+    def fictional(self) -> bool:
+        """Whether the patients are known to be synthetic."""
+        return self._fictional
+
+    def totals(self) -> dict[str, int]:
+        """How much is stored: ``patients``, ``studies``, ``series``, ``instances``, ``octets``."""
+        return self._opened().store.index.totals()
+
     # --- life ------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
@@ -366,6 +399,8 @@ class _Open:
             tell = _teller(weakref.ref(archive)) if archive._on_store is not None else None
             self.store = Store(folder, tell)
             stack.callback(self.store.close)
+            self.commitments = CommitmentStore(folder / "commitments.sqlite", self.store)
+            stack.callback(self.commitments.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
             ours = _free_port()
             known = {**archive._known, OUR_AE_TITLE: ("127.0.0.1", ours)}
@@ -379,16 +414,18 @@ class _Open:
                 host=at.host,
                 port=at.port,
                 destination=known.get,
+                inbox=self.commitments,
                 free_octets=lambda: shutil.disk_usage(instances).free - free,
                 services=(*self.department.services, *archive._services),
                 **archive._door,
             )
             stack.callback(listener.close)
             setting = origin.Setting(faults=archive.faults, hosts=archive._web_hosts, origins=archive._web_origins)
-            self._application = origin.app(self.store, setting)
+            both: Any = {"workitems": self.department.workitems, "commitments": self.commitments}
+            self._application = origin.app(self.store, setting, **both)
             self.server: origin.OriginServer | None = None
             if archive._web_port is not None:
-                self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting)
+                self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting, **both)
                 stack.callback(self.server.close)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
             self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)

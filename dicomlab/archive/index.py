@@ -83,6 +83,14 @@ class Index:
     def __len__(self) -> int:
         return int(self._execute("SELECT count(*) FROM instances").fetchone()[0])
 
+    def totals(self) -> dict[str, int]:
+        """How much is stored: patients, studies, series, instances, octets."""
+        row = self._execute(
+            "SELECT count(DISTINCT patient_id), count(DISTINCT study_instance_uid),"
+            " count(DISTINCT series_instance_uid), count(*), coalesce(sum(size), 0) FROM instances"
+        ).fetchone()
+        return dict(zip(("patients", "studies", "series", "instances", "octets"), row, strict=True))
+
     def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         with self._lock:
             try:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 from dicomlab.archive.workflow import Workflow
 from dicomlab.dimse.identifier import Tree
 from dicomlab.dimse.listing import row_of
+from dicomlab.dimse.normalized import RESOURCE_LIMITATION
 from dicomlab.dimse.performed_step import SCHEDULED, STEP_ID, STUDY_UID, State, changed, created
 from dicomlab.dimse.tree import dataset_of, json_of, tree_of_json, value_of
-from dicomlab.errors import UsageError
+from dicomlab.errors import ServiceError, UsageError
 from dicomlab.model.columns import TableBuilder, columns
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.worklist import OVER
@@ -38,6 +39,10 @@ _STAY = tuple(sorted(OVER - {"DISCONTINUED"}))
 """What they stay then; one that was discontinued can be taken up again."""
 
 
+MAX_STEPS, MAX_OCTETS = 100_000, 1 << 20
+"""Performed steps that an archive keeps, and octets of one of them, as JSON."""
+
+
 class PerformedSteps(Summarised):
     """What modalities have said they do (MPPS): ``archive.performed_steps.to_dataframe()``."""
 
@@ -51,8 +56,10 @@ class PerformedSteps(Summarised):
         with self._workflow.change():
             before = self._row(uid)
             whole, state, absent = created(before[0] if before else None, tree)
+            if len(self) >= MAX_STEPS:
+                raise ServiceError(f"{MAX_STEPS} performed steps are kept", status=RESOURCE_LIMITATION)
             statement = "INSERT INTO performed (uid, status, step) VALUES (?,?,?)"
-            self._workflow.rows(statement, (uid, state, json.dumps(json_of(whole))))
+            self._workflow.rows(statement, (uid, state, _text(whole)))
             self._move(whole, state)
         return absent
 
@@ -62,7 +69,7 @@ class PerformedSteps(Summarised):
             before = self._row(uid)
             whole, state = changed(before[0] if before else None, before[1] if before else {}, changes)
             statement = "UPDATE performed SET status=?, step=? WHERE uid=?"
-            self._workflow.rows(statement, (state, json.dumps(json_of(whole)), uid))
+            self._workflow.rows(statement, (state, _text(whole), uid))
             self._move(whole, state)
 
     def get(self, uid: str) -> Tree | None:
@@ -112,3 +119,10 @@ class PerformedSteps(Summarised):
     def _summary_(self) -> Summary:
         counts = self._workflow.rows("SELECT status, count(*) FROM performed GROUP BY status ORDER BY status")
         return Summary(f"{len(self)} performed steps", tuple((status, str(count)) for status, count in counts))
+
+
+def _text(tree: Tree) -> str:
+    text = json.dumps(json_of(tree))
+    if len(text) > MAX_OCTETS:
+        raise ServiceError(f"a performed step has at most {MAX_OCTETS >> 10} KiB", status=RESOURCE_LIMITATION)
+    return text

@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicomlab.archive.index import INDEXED, Entry, Index
@@ -45,6 +45,15 @@ DUPLICATE_INSTANCE = 0x0111
 OnStore = Callable[[Held], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An instance that was stored just now: from whom (an AE title, an address, ``"add"``), what its header says."""
+
+    held: Held
+    source: str
+    header: Row
+
+
 class Store:
     """Files in a folder and their index. Satisfies ``Holdings``; thread-safe.
 
@@ -57,12 +66,25 @@ class Store:
         self.instances = folder / "instances"
         self._incoming = folder / "incoming"
         self._on_store = on_store
+        self._watchers: tuple[Callable[[Arrived], None], ...] = ()
         self._lock = threading.Lock()
         with medium_errors(folder):
             self.instances.mkdir(parents=True, exist_ok=True)
             self._incoming.mkdir(exist_ok=True)
         self.index = Index(folder / "index.sqlite", self.instances)
         self._recover()
+
+    def watch(self, take: Callable[[Arrived], None]) -> Callable[[], None]:
+        """Have `take` called with each instance stored, in the thread that stored it; the result ends it."""
+
+        def watcher(arrived: Arrived) -> None:
+            take(arrived)
+
+        def end() -> None:
+            self._watchers = tuple(one for one in self._watchers if one is not watcher)
+
+        self._watchers = (*self._watchers, watcher)
+        return end
 
     def close(self) -> None:
         """Close the index."""
@@ -88,8 +110,8 @@ class Store:
         """Where what `source` sends is stored."""
         return StoreSink(self, source)
 
-    def admit(self, path: Path, arrival: Arrival, outcome: Outcome) -> Outcome:
-        """Take a whole file from the incoming folder into the store.
+    def admit(self, path: Path, arrival: Arrival, outcome: Outcome, source: str = "") -> Outcome:
+        """Take a whole file, which came from `source`, from the incoming folder into the store.
 
         Raises
         ------
@@ -116,8 +138,8 @@ class Store:
                 entry = replace(entry, held=replace(entry.held, path=final))
                 self.index.add(entry)
                 before = entry
-        if before is entry and self._on_store is not None:
-            self._tell(entry.held)
+        if before is entry:
+            self._tell(Arrived(entry.held, source, entry.header))
         return Outcome(
             arrival.sop_instance_uid,
             "done",
@@ -140,11 +162,14 @@ class Store:
         digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:16]
         return self.instances / digest[:2] / f"{digest}.dcm"
 
-    def _tell(self, held: Held) -> None:
+    def _tell(self, arrived: Arrived) -> None:
         try:
-            self._on_store(held)  # type: ignore[misc]
+            for watcher in self._watchers:
+                watcher(arrived)
+            if self._on_store is not None:
+                self._on_store(arrived.held)
         except Exception:  # noqa: BLE001  (the user's own callback; the instance is stored whatever it does)
-            _log.exception("on_store failed for %s", held.sop_instance_uid)
+            _log.exception("on_store failed for %s", arrived.held.sop_instance_uid)
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -225,7 +250,7 @@ class StoreSink:
         if not _UID.fullmatch(arrival.sop_instance_uid):
             raise ServiceError("the SOP Instance UID is no UID (digits and dots, at most 64)", status=CANNOT_UNDERSTAND)
         path = self._store._incoming / f"{secrets.token_hex(8)}.dcm"
-        return _Writer(FileWriter(path, arrival, digest=True), self._store)
+        return _Writer(FileWriter(path, arrival, digest=True), self._store, self._source)
 
     def failed(self, sop_instance_uid: str, status: str) -> None:
         """Nothing to do: what did not arrive is not here."""
@@ -234,8 +259,8 @@ class StoreSink:
 class _Writer:
     """Takes one instance into the store when it is whole."""
 
-    def __init__(self, writer: FileWriter, store: Store) -> None:
-        self._writer, self._store = writer, store
+    def __init__(self, writer: FileWriter, store: Store, source: str) -> None:
+        self._writer, self._store, self._source = writer, store, source
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""
@@ -245,7 +270,7 @@ class _Writer:
         """Check it, take it into the store, and say where it lies."""
         outcome = self._writer.finish()
         try:
-            return self._store.admit(self._writer.path, self._writer.arrival, outcome)
+            return self._store.admit(self._writer.path, self._writer.arrival, outcome, self._source)
         finally:
             self._writer.path.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ class StoreChannel:
 
     def __init__(self, holdings: WorkItemHoldings, receiver: str) -> None:
         self._holdings, self._receiver = holdings, receiver
-        self._after: int | None = None
+        self._after = holdings.acknowledged(receiver)
         self._ready: deque[EventReport] = deque()
         self._more = threading.Event()
         self._more.set()

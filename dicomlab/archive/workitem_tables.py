@@ -208,13 +208,17 @@ class Tables:
     def events(self, receiver: str, after: int | None, limit: int) -> list[tuple[int, str, int, dict[str, Any]]]:
         """The next events for an AE."""
         if after is None:
-            row = self._do("SELECT sequence FROM delivered WHERE receiver=?", receiver).fetchone()
-            after = row[0] if row else 0
+            after = self.acknowledged(receiver)
         rows = self._do(
             "SELECT sequence, uid, event_type, information FROM events WHERE receiver=? AND sequence>?"
             " ORDER BY sequence LIMIT ?", receiver, after, limit,
         ).fetchall()  # fmt: skip
         return [(sequence, uid, event_type, json.loads(text)) for sequence, uid, event_type, text in rows]
+
+    def acknowledged(self, receiver: str) -> int:
+        """How far the events for an AE have been delivered."""
+        row = self._do("SELECT sequence FROM delivered WHERE receiver=?", receiver).fetchone()
+        return int(row[0]) if row else 0
 
     def acknowledge(self, receiver: str, sequence: int) -> None:
         """Note how far the events for an AE have been delivered."""

@@ -163,7 +163,7 @@ class WorkItemStore:
         gone = self._tables.is_gone(uid)
         return refusal(UNKNOWN, "it was deleted" if gone else "")
 
-    def is_gone(self, uid: str) -> bool:
+    def is_gone(self, uid: str, /) -> bool:
         """Whether there was a work item with that UID, which was deleted."""
         return self._tables.is_gone(uid)
 
@@ -413,6 +413,10 @@ class WorkItemStore:
             EventReport(uid, event_type, from_json(information), receiver, sequence)
             for sequence, uid, event_type, information in self._tables.events(receiver, after, limit)
         ]
+
+    def acknowledged(self, receiver: str, /) -> int:
+        """Up to which event those for an AE have been delivered."""
+        return self._tables.acknowledged(receiver)
 
     def acknowledge(self, receiver: str, sequence: int, /) -> None:
         """All events for that AE up to this one have been delivered."""

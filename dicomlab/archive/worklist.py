@@ -12,7 +12,7 @@ from dicomlab.archive.workflow import Workflow
 from dicomlab.dimse.handlers import Handler
 from dicomlab.dimse.identifier import Tree
 from dicomlab.dimse.listing import Listing, flat, nested, row_of, tree_of_row
-from dicomlab.dimse.tree import json_of, tree_of_json, tree_of_values, unreadable, value_of
+from dicomlab.dimse.tree import is_dataset, json_of, tree_of_json, tree_of_values, unreadable, value_of
 from dicomlab.errors import UsageError
 from dicomlab.model.columns import TableBuilder, column
 from dicomlab.model.summary import Summarised, Summary
@@ -81,7 +81,7 @@ class Worklist(Summarised):
         ----------
         what : as for :meth:`fill`, or one data set or mapping
         """
-        items = list(_items([what] if isinstance(what, Mapping) or _is_dataset(what) else what))
+        items = list(_items([what] if isinstance(what, Mapping) or is_dataset(what) else what))
         with self._workflow.change():
             for item in items:
                 self._put(item)
@@ -140,10 +140,6 @@ class Worklist(Summarised):
         facts = tuple((status, str(count)) for status, count in counts)
         notes = ("a function answers in its place",) if self.handler is not None else ()
         return Summary(f"Worklist of {len(self)} steps", facts, notes=notes)
-
-
-def _is_dataset(what: Any) -> bool:
-    return hasattr(what, "to_json_dict") and hasattr(what, "iterall")
 
 
 def _items(what: Any) -> Iterator[Tree]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from dicomlab.errors import RemoteProtocolError, UsageError
-from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head, read_ledger
+from dicomlab.model.committing import waiting_note
+from dicomlab.model.links import above
+from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head, read_head, read_ledger
 from dicomlab.part10.files import medium_errors
 
 _LINES_PER_SYNC = 64
@@ -90,12 +93,37 @@ def load(path: Path) -> Report:
     place = path / LEDGER_NAME if path.is_dir() else path
     try:
         with place.open(encoding="utf-8", errors="replace") as lines:
-            source, outcomes, broken = read_ledger(lines)
+            head = lines.readline()
+            source, outcomes, broken = read_ledger(chain([head], lines))
     except OSError as error:
         raise UsageError(f"no ledger at {place}: {error.strerror}") from error
     notes = [f"{broken} lines of the ledger are unreadable"] if broken else []
-    missing = sum(o.result in ("failed", "pending") for o in outcomes.values())
+    title, asked = read_head(head)
+    pending = sum(o.result == "pending" for o in outcomes.values())
+    missing = sum(o.result == "failed" for o in outcomes.values()) + (0 if asked else pending)
     if missing:
         notes.append(f"{missing} instances are not there")
-    title = f"Retrieved from {source}"
-    return Report(title, tuple(outcomes.values()), not notes, "; ".join(notes), folder=place.parent)
+    if asked and pending:
+        notes.append(waiting_note(pending, len(outcomes)))
+    again = above("follow") if asked and pending else None
+    return Report(
+        title or f"Retrieved from {source}", tuple(outcomes.values()), not notes, "; ".join(notes),
+        folder=None if title else place.parent, refresh_with=again, follow=asked,
+    )  # fmt: skip
+
+
+def save(report: Report, path: Path) -> Path:
+    """Write a report as a ledger, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with medium_errors(path):
+        try:
+            with unfinished.open("wb") as file:
+                file.write(ledger_head("", report.title, report.follow).encode() + b"\n")
+                for outcome in report:
+                    file.write(outcome.to_line().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return path

@@ -58,7 +58,11 @@ def retrieve(
         raise UsageError(f"can't retrieve into a {type(to).__name__}: give a folder, a MediaSet or an Archive")
 
     def run(control: Control) -> Report:
-        instances = _instances(cohort, where.beyond if folder is not None else ())
+        try:
+            instances = _instances(cohort, where.beyond if folder is not None else ())
+        except DicomlabError as error:  # what it has of the list is no report, and nothing has arrived
+            error.partial = Report(f"Retrieved from {source}", (), False, str(error), folder, trace.current())
+            raise
         wanted = [instance.wanted for instance in instances]
         control.total = len(wanted)
         rows = _rows(instances)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.dissect import name_of
+from dicomlab.dimse.extended import shown_options
 from dicomlab.dimse.items import Role
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.pdu import MAX_CONTEXTS, AnsweredContext, ProposedContext
@@ -131,7 +132,7 @@ class Agreement(Summarised):
             (
                 one.association, one.id, name_of(one.abstract_syntax), one.abstract_syntax,
                 ", ".join(map(name_of, one.proposed)), one.result, name_of(one.accepted) if one.accepted else None,
-                ", ".join(one.roles_asked), ", ".join(one.roles_granted) or None, _hex(one.extended) or None,
+                ", ".join(one.roles_asked), ", ".join(one.roles_granted) or None, _options(one) or None,
             )
             for one in self.contexts
         ]  # fmt: skip
@@ -142,7 +143,7 @@ class Agreement(Summarised):
         rows = [
             (
                 str(one.id), name_of(one.abstract_syntax), _few(one.proposed), one.result,
-                name_of(one.accepted) if one.accepted else "", ", ".join(one.roles_granted), _hex(one.extended),
+                name_of(one.accepted) if one.accepted else "", ", ".join(one.roles_granted), _options(one),
             )
             for one in self.contexts
         ]  # fmt: skip
@@ -232,8 +233,8 @@ def _granted(asked: Role | None, answer: Role | None) -> tuple[str, ...]:
     return tuple(name for name in _names(answer) if name in _names(asked))
 
 
-def _hex(octets: bytes | None) -> str:
-    return "" if octets is None else octets.hex(" ").upper()
+def _options(one: AgreedContext) -> str:
+    return shown_options(one.extended, tables.VERB_OF.get(one.abstract_syntax, ""))
 
 
 def _few(uids: Sequence[str]) -> str:

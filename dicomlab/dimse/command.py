@@ -96,6 +96,46 @@ def name_of_element(element: int) -> tuple[str, str]:
     return _FIELDS.get(element, ("retired or unknown", "UN"))
 
 
+_COMMITMENT, _UPS = "1.2.840.10008.1.20.1", "1.2.840.10008.5.1.4.34.6"
+_STEP_NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
+_ACTIONS = {
+    _COMMITMENT: {1: "Request Storage Commitment"},
+    _UPS: {
+        1: "Change UPS State",
+        2: "Request UPS Cancel",
+        3: "Subscribe to Receive UPS Event Reports",
+        4: "Unsubscribe from Receiving UPS Event Reports",
+        5: "Suspend Global Subscription",
+    },
+}
+_EVENTS = {
+    _COMMITMENT: {
+        1: "Storage Commitment Request Successful",
+        2: "Storage Commitment Request Complete - Failures Exist",
+    },
+    _STEP_NOTIFICATION: {1: "In Progress", 2: "Completed", 3: "Discontinued", 4: "Updated", 5: "Deleted"},
+    _UPS: {
+        1: "UPS State Report",
+        2: "UPS Cancel Requested",
+        3: "UPS Progress Report",
+        4: "SCP Status Change",
+        5: "UPS Assigned",
+    },
+}
+
+
+def meaning_of(keyword: str, number: int, sop_class_uid: str) -> str:
+    """What an Action Type ID or Event Type ID stands for, ``""`` where nobody knows.
+
+    Source
+    ------
+    PS3.4 Table J.3-1, J.3-2, F.9.2-1, CC.2.4-1, §CC.2.1 to §CC.2.3.
+    """
+    by_class = {"ActionTypeID": _ACTIONS, "EventTypeID": _EVENTS}.get(keyword, {})
+    family = _UPS if sop_class_uid.startswith(f"{_UPS}.") else sop_class_uid
+    return by_class.get(family, {}).get(number, "")
+
+
 _ELEMENT, _GROUP_LENGTH = Struct("<HHL"), Struct("<HHLL")
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -168,6 +208,15 @@ class Command:
         """The attributes that a field lists."""
         value = self.fields.get(keyword, ())
         return value if isinstance(value, tuple) else ()
+
+    @property
+    def what(self) -> str:
+        """What an N-ACTION or N-EVENT-REPORT is about, in the standard's words."""
+        for keyword in ("ActionTypeID", "EventTypeID"):
+            if keyword in self.fields:
+                number = self.number(keyword)
+                return meaning_of(keyword, number, self.sop_class_uid) or f"{keyword} {number}"
+        return ""
 
     @property
     def sop_class_uid(self) -> str:

@@ -1,7 +1,8 @@
 """Storage commitment as an SCU: ask a peer to keep safe what it was sent, and believe only its report.
 
 The report may come on the association that asked or, minutes or hours later, on one that the peer opens to us; so our
-own port stays open until everything has been reported or nobody holds the report any more.
+own port stays open until everything has been reported or nobody holds the report any more; or an inbox takes what comes
+in our name, and keeps it.
 
 Source
 ------
@@ -17,7 +18,6 @@ import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from dicomlab.dimse import tables
@@ -25,57 +25,63 @@ from dicomlab.dimse.association import Association, Context
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.normalized import operate
 from dicomlab.dimse.reception import Expected, Lease, Senders, take_report
-from dicomlab.dimse.transaction import REASONS, REQUEST_ACTION, Reference, Result, Transaction
+from dicomlab.dimse.transaction import REQUEST_ACTION, Result, Transaction
 from dicomlab.errors import CommunicationError, Refused, RemoteProtocolError, ServiceError
 from dicomlab.model import trace
+from dicomlab.model.commitment import Inbox, Reference, parts
+from dicomlab.model.committing import Ledger, references_of
 from dicomlab.model.progress import Control
-from dicomlab.model.report import Outcome, Report
+from dicomlab.model.report import Report
 
 _GRACE_S = 1.0
 """How long a peer may take to release the association on which it has reported, before our port closes."""
-_NOTES = ("wait for their commitment: report.refresh() asks again", "were not committed to")
-INSTANCES_PER_TRANSACTION = 10_000
-"""So that no request comes near the largest data set that peers take with a command."""
+_LOOKS_S = 0.1
+"""How often an inbox is looked into while we wait."""
 
 
 class Commitment:
     """What was asked of one peer, and what it has reported so far."""
 
-    def __init__(self, peer: Peer, wait_s: float) -> None:
-        self._peer, self._wait_s = peer, wait_s
-        self._results: dict[Reference, str] = {}
-        """What was reported of each instance: ``""`` where it is safe, else the reason."""
-        self._open: dict[str, Transaction] = {}
+    def __init__(self, peer: Peer, wait_s: float, inbox: Inbox | None = None) -> None:
+        self._peer, self._wait_s, self._inbox = peer, wait_s, inbox
+        self._ledger = Ledger()
         self._lock = threading.Lock()
         self._woken, self._wake = socket.socketpair()
         self._lease: Lease | None = None
         weakref.finalize(self, _close, [self._woken, self._wake])
-        self._refused = ""
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
     def of(self, report: Report, control: Control) -> Report:
         """Ask for what was stored by `report`, wait a while, and give the report with what came back."""
-        kept = [one for one in report if one.result in ("done", "warning") and one.sop_class_uid]
-        self._ask({(one.sop_class_uid, one.sop_instance_uid) for one in kept}, control)
+        self._ask(set(references_of(report)), control)
         return self._told(report)
+
+    def resume(self, report: Report) -> Report:
+        """Take up what a report says is still to come, in another process maybe: look, and ask again if need be."""
+        with self._lock:
+            self._ledger = Ledger.of(report)
+        return self.refresh(report)
 
     def refresh(self, report: Report) -> Report:
         """Look what has come meanwhile; if something is still missing, ask again."""
+        self._look()
         with self._lock:
-            missing = {one for transaction in self._open.values() for one in transaction.instances}
-            if self._lease is None:
-                self._open.clear()  # nobody can report those any more
-        self._refused = ""
-        self._ask(missing - set(self._results), Control())
+            missing = self._ledger.missing
+            if self._lease is None and self._inbox is None:
+                self._ledger.open.clear()  # nobody can report those any more
+        self._ledger.refused = ""
+        self._ask(missing, Control())
         return self._told(report)
 
     def _ask(self, references: set[Reference], control: Control) -> None:
         if not references:
             return
-        transactions = [Transaction(f"2.25.{uuid.uuid4().int}", part) for part in _parts(sorted(references))]
+        transactions = [Transaction(f"2.25.{uuid.uuid4().int}", part) for part in parts(references)]
         with self._lock:
-            self._open.update({one.uid: one for one in transactions})
+            self._ledger.open.update({one.uid: one.instances for one in transactions})
+        for one in transactions if self._inbox is not None else ():
+            self._inbox.expect(one.uid, one.instances)  # type: ignore[union-attr]
         try:
             with (
                 control.on_cancel(self._nudge),
@@ -87,16 +93,16 @@ class Commitment:
                     self._request(association, context, transaction)  # type: ignore[arg-type]
                 self._wait(association, control)
         except (CommunicationError, RemoteProtocolError, ServiceError) as error:
-            self._refused = str(error)
+            self._ledger.refused = str(error)
             if isinstance(error, ServiceError) or (isinstance(error, Refused) and not error.transient):
                 with self._lock:
                     for transaction in transactions:
-                        self._open.pop(transaction.uid, None)
+                        self._ledger.open.pop(transaction.uid, None)
 
     def _listen(self, association: Association) -> None:
         """Open our own port, where the peer knows one of us."""
         me = self._peer.me
-        if self._lease is not None or me.port is None:
+        if self._lease is not None or me.port is None or self._inbox is not None:
             return
         alive = weakref.WeakMethod(self._take)
         senders = Senders(self._peer.address.ae_title, association.peer_host, self._peer.senders)
@@ -124,11 +130,11 @@ class Commitment:
         )
 
     def _wait(self, association: Association, control: Control) -> None:
-        """Wait for reports, here or on our own port."""
+        """Wait for reports: here, on our own port, or in the inbox."""
         deadline = time.monotonic() + self._wait_s
-        while self._open and not control.cancelled and (left := deadline - time.monotonic()) > 0:
-            if not association.readable(left, self._woken.fileno()):
-                return
+        while self._waiting(control) and (left := deadline - time.monotonic()) > 0:
+            if not association.readable(self._step(left), self._woken.fileno()):
+                continue
             if not association.readable(0):
                 self._woken.recv(4096)
                 continue
@@ -141,26 +147,35 @@ class Commitment:
             take_report(association, message, self._take)
 
     def _wait_apart(self, deadline: float, control: Control) -> None:
-        """The peer has released the association; what comes now comes on our own port."""
-        self._woken.settimeout(max(0.001, deadline - time.monotonic()))
-        with suppress(TimeoutError):
-            while self._lease and self._open and not control.cancelled and time.monotonic() < deadline:
+        """The peer has released the association; what comes now comes on our own port, or into the inbox."""
+        while (self._lease or self._inbox) and self._waiting(control) and (left := deadline - time.monotonic()) > 0:
+            self._woken.settimeout(self._step(left))
+            with suppress(TimeoutError):
                 self._woken.recv(4096)
+
+    def _step(self, left_s: float) -> float:
+        return left_s if self._inbox is None else min(left_s, _LOOKS_S)
+
+    def _waiting(self, control: Control) -> bool:
+        self._look()
+        return bool(self._ledger.open) and not control.cancelled
+
+    def _look(self) -> None:
+        """Look what the inbox has."""
+        for uid in list(self._ledger.open) if self._inbox is not None else ():
+            found = self._inbox.result(uid)  # type: ignore[union-attr]
+            if found is not None:
+                with self._lock:
+                    self._ledger.take(uid, found)
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
     def _take(self, result: Result) -> bool:
         """Take a report; False where it is of no transaction of ours."""
         with self._lock:
-            transaction = self._open.pop(result.uid, None)
-            if transaction is None:
-                return False
-            mine = set(transaction.instances)
-            reasons = {one: f"{code:04X}H {REASONS.get(code, 'failed')}" for one, code in result.failed.items()}
-            said = {**dict.fromkeys(result.committed, ""), **reasons}
-            self._results.update({one: said.get(one, "not mentioned in the report") for one in mine})
+            taken = self._ledger.take(result.uid, result.outcome)
         self._nudge()
-        return True
+        return taken
 
     def _nudge(self) -> None:
         with suppress(OSError):
@@ -168,40 +183,19 @@ class Commitment:
 
     def _told(self, report: Report) -> Report:
         """The report with what is known now."""
-        if not self._open and self._lease is not None:
+        if not self._ledger.open and self._lease is not None:
             self._lease.close()
             self._lease = None
+        me = self._peer.me
+        whom = {
+            "door": "DIMSE",
+            "peer": str(self._peer.address),
+            "me": f"{me.ae_title}:{me.port}" if me.port else me.ae_title,
+        }
+        if self._inbox is not None:
+            whom["inbox"] = self._inbox.place
         with self._lock:
-            waiting = {one for transaction in self._open.values() for one in transaction.instances}
-            outcomes = tuple(self._outcome(one, waiting) for one in report)
-        pending = sum(one.result == "pending" for one in outcomes)
-        failed = sum(one.result == "failed" for one in outcomes)
-        unsafe = sum(" not committed: " in one.status for one in outcomes)
-        note = "" if report.note.endswith(_NOTES) else report.note
-        if not note and pending:
-            note = f"{pending} of {len(outcomes)} {_NOTES[0]}"
-        elif not note and (failed or unsafe):
-            note = f"{max(failed, unsafe)} of {len(outcomes)} {_NOTES[1]}"
-        return replace(
-            report, outcomes=outcomes, complete=not note, note=note, refresh_with=self.refresh if pending else None
-        )
-
-    def _outcome(self, outcome: Outcome, waiting: set[Reference]) -> Outcome:
-        reference = (outcome.sop_class_uid, outcome.sop_instance_uid)
-        stored = outcome.status.partition("; commitment")[0]
-        if reference in self._results:
-            reason = self._results[reference]
-            if reason:
-                return replace(outcome, result="failed", status=f"{stored}; commitment: not committed: {reason}")
-            result = "done" if outcome.result == "pending" else outcome.result
-            return replace(outcome, result=result, status=f"{stored}; commitment: safe")
-        if reference in waiting:
-            why = f": {self._refused}" if self._refused else ""
-            return replace(outcome, result="pending", status=f"{stored}; commitment: pending{why}")
-        if outcome.result in ("done", "warning") and self._refused:
-            text = f"{stored}; commitment: not committed: {self._refused}"
-            return replace(outcome, result="warning", status=text)
-        return outcome
+            return self._ledger.told(report, self.refresh, whom)
 
 
 class _Ours:
@@ -210,9 +204,9 @@ class _Ours:
     def __init__(self, commitment: Commitment) -> None:
         self._commitment = weakref.ref(commitment)
 
-    def _now(self) -> Mapping[str, Transaction]:
+    def _now(self) -> Mapping[str, object]:
         commitment = self._commitment()
-        return commitment._open if commitment is not None else {}
+        return commitment._ledger.open if commitment is not None else {}
 
     def __contains__(self, uid: object) -> bool:
         return uid in self._now()
@@ -233,8 +227,3 @@ def _call(method: weakref.WeakMethod[Any], result: Result) -> None:
 def _close(sockets: Iterable[socket.socket]) -> None:
     for one in sockets:
         one.close()
-
-
-def _parts(references: list[Reference]) -> Iterator[tuple[Reference, ...]]:
-    for start in range(0, len(references), INSTANCES_PER_TRANSACTION):
-        yield tuple(references[start : start + INSTANCES_PER_TRANSACTION])

@@ -11,7 +11,8 @@ PS3.4 Annex J (Storage Commitment Service Class), §J.3.2, §J.3.3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association
@@ -21,34 +22,41 @@ from dicomlab.dimse.negotiation import Proposal
 from dicomlab.dimse.normalized import INVALID_ARGUMENT, NO_SUCH_ACTION, Done, Operation, normalized
 from dicomlab.dimse.outward import Outward
 from dicomlab.dimse.serving import Conversation, Service
-from dicomlab.dimse.transaction import (
+from dicomlab.dimse.transaction import REQUEST_ACTION, Result, Transaction
+from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
+from dicomlab.model.commitment import (
     CLASS_INSTANCE_CONFLICT,
     CLASS_NOT_SUPPORTED,
+    DUPLICATE_TRANSACTION,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
-    REQUEST_ACTION,
+    Inbox,
     Reference,
-    Result,
-    Transaction,
 )
-from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Held, Holdings
 
 _log = logging.getLogger(__name__)
 
 
-def commitment_provider(holdings: Holdings, handlers: Handlers, outward: Outward) -> Service:
-    """The service: an archive commits to what it really holds."""
-    provider = _Provider(holdings, handlers, outward)
-    return normalized((tables.COMMITMENT,), ("N-ACTION",), provider.take)
+def commitment_provider(
+    holdings: Holdings, handlers: Handlers, outward: Outward, inbox: Inbox | None = None
+) -> Service:
+    """The service: an archive commits to what it really holds, and takes the results that others wait for."""
+    provider = _Provider(holdings, handlers, outward, inbox)
+    requests = ("N-ACTION",) if inbox is None else ("N-ACTION", "N-EVENT-REPORT")
+    return normalized((tables.COMMITMENT,), requests, provider.take, requestor_may_provide=inbox is not None)
 
 
 class _Provider:
-    def __init__(self, holdings: Holdings, handlers: Handlers, outward: Outward) -> None:
-        self._holdings, self._handlers, self._outward = holdings, handlers, outward
+    def __init__(self, holdings: Holdings, handlers: Handlers, outward: Outward, inbox: Inbox | None) -> None:
+        self._holdings, self._handlers, self._outward, self._inbox = holdings, handlers, outward, inbox
+        self._lock, self._open = threading.Lock(), set[str]()
+        """The transactions that have no report yet."""
 
     def take(self, operation: Operation) -> Done:
-        """Take a request (N-ACTION); the report comes later."""
+        """Take a request (N-ACTION), whose report comes later; or a report (N-EVENT-REPORT) for somebody else."""
+        if operation.name == "N-EVENT-REPORT":
+            return self._reported(operation)
         if operation.number != REQUEST_ACTION:
             raise ServiceError(f"no action {operation.number} here", status=NO_SUCH_ACTION)
         if operation.instance_uid != tables.COMMITMENT_INSTANCE:
@@ -57,19 +65,36 @@ class _Provider:
             transaction = Transaction.decode(operation.octets, operation.transfer_syntax_uid)
         except RemoteProtocolError as error:
             raise ServiceError(f"no request for commitment: {error}", status=INVALID_ARGUMENT) from error
-        result, conversation = self._result(operation, transaction), operation.conversation
+        with self._lock:
+            duplicate = transaction.uid in self._open
+        if duplicate:
+            result = Result(transaction.uid, (), dict.fromkeys(transaction.instances, DUPLICATE_TRANSACTION))
+        else:
+            result = self._result(operation, transaction)
+            with self._lock:
+                self._open.add(transaction.uid)
+        conversation = operation.conversation
         conversation.later.append(lambda still: self._report(result, conversation, still))
+        return Done()
+
+    def _reported(self, operation: Operation) -> Done:
+        try:
+            result = Result.decode(operation.octets, operation.transfer_syntax_uid)
+        except RemoteProtocolError as error:
+            raise ServiceError(f"no result of a commitment: {error}", status=INVALID_ARGUMENT) from error
+        if self._inbox is None or not self._inbox.take(result.uid, result.outcome):
+            raise ServiceError("nobody here has asked for that transaction", status=NO_SUCH_INSTANCE)
         return Done()
 
     def _result(self, operation: Operation, transaction: Transaction) -> Result:
         """What is held, whole and of the class that was named; the reason for everything else."""
 
         def usual() -> dict[str, int]:
-            return {one[1]: reason for one, reason in self._missing(transaction).items()}
+            return {one[1]: reason for one, reason in missing(self._holdings, transaction.instances).items()}
 
         handler = self._handlers.get("N-ACTION")
         if handler is None:
-            failed: Mapping[Reference, int] = self._missing(transaction)
+            failed: Mapping[Reference, int] = missing(self._holdings, transaction.instances)
         else:
             asked = Asked(
                 verb="N-ACTION",
@@ -85,19 +110,11 @@ class _Provider:
             failed = {one: reasons[one[1]] for one in transaction.instances if one[1] in reasons}
         return Result(transaction.uid, tuple(one for one in transaction.instances if one not in failed), failed)
 
-    def _missing(self, transaction: Transaction) -> dict[Reference, int]:
-        try:
-            held = self._holdings.select("instance", [uid for _, uid in transaction.instances])
-        except DicomlabError:
-            _log.exception("the archive can't be looked into")
-            return dict.fromkeys(transaction.instances, PROCESSING_FAILURE)
-        by_uid = {one.sop_instance_uid: one for one in held}
-        found = {one: _reason(one[0], by_uid.get(one[1])) for one in transaction.instances}
-        return {one: reason for one, reason in found.items() if reason}
-
     # --- the report ------------------------------------------------------------------------------------------------
 
     def _report(self, result: Result, conversation: Conversation, still: Association | None) -> None:
+        with self._lock:
+            self._open.discard(result.uid)
         context = still.context_for(tables.COMMITMENT) if still is not None else None
         if context is None:
             self._report_anew(result, conversation.caller.ae_title)
@@ -133,6 +150,18 @@ class _Provider:
 
 def _fields(result: Result) -> dict[str, int | str]:
     return {"AffectedSOPInstanceUID": tables.COMMITMENT_INSTANCE, "EventTypeID": result.event_type}
+
+
+def missing(holdings: Holdings, references: Sequence[Reference]) -> dict[Reference, int]:
+    """The instances that can't be committed to, and why: held, whole and of that class, each can."""
+    try:
+        held = holdings.select("instance", [uid for _, uid in references])
+    except DicomlabError:
+        _log.exception("the archive can't be looked into")
+        return dict.fromkeys(references, PROCESSING_FAILURE)
+    by_uid = {one.sop_instance_uid: one for one in held}
+    found = {one: _reason(one[0], by_uid.get(one[1])) for one in references}
+    return {one: reason for one, reason in found.items() if reason}
 
 
 def _reason(sop_class: str, held: Held | None) -> int:

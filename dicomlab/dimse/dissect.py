@@ -53,12 +53,14 @@ def _dissect(octets: bytes) -> str:
         case pdu.AssociateRequest() as request:
             offers = {uid: None for context in request.contexts for uid in [context.abstract_syntax]}
             roles = f", SCP role asked for {sum(r.scp for r in request.user.roles)}" if request.user.roles else ""
-            asked = f"{len(request.contexts)} contexts for {_few(list(offers))}{roles}"
+            plural = "" if len(request.contexts) == 1 else "s"
+            asked = f"{len(request.contexts)} context{plural} for {_few(list(offers))}{roles}"
             return f"{name}: {request.calling} -> {request.called}, {asked}, max PDU {request.user.max_pdu}"
         case pdu.AssociateAccept() as accept:
             accepted = sum(context.result == 0 for context in accept.contexts)
             who = accept.user.implementation_version_name or accept.user.implementation_class_uid
-            how_many = f"{accepted} of {len(accept.contexts)} contexts accepted"
+            plural = "" if len(accept.contexts) == 1 else "s"
+            how_many = f"{accepted} of {len(accept.contexts)} context{plural} accepted"
             return f"{name}: {how_many}, by {who}, max PDU {accept.user.max_pdu}"
         case pdu.AssociateReject() as reject:
             return f"{name}: {reject.meaning}"
@@ -86,10 +88,10 @@ def _data(octets: bytes, length: int) -> str:
 
 
 def _command(command: Command) -> str:
-    facts: list[str] = []
-    if uid := command.text("AffectedSOPClassUID") or command.text("RequestedSOPClassUID"):
+    facts: list[str] = [command.what] if command.what else []
+    if uid := command.sop_class_uid:
         facts.append(name_of(uid))
-    if uid := command.text("AffectedSOPInstanceUID") or command.text("RequestedSOPInstanceUID"):
+    if uid := command.sop_instance_uid:
         facts.append(uid)
     if destination := command.text("MoveDestination"):
         facts.append(f"to {destination}")

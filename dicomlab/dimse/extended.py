@@ -27,7 +27,8 @@ OPTIONS: tuple[Option, ...] = get_args(Option)
 ``empty``
     Two quotation marks match an empty value (§C.2.2.2.7).
 ``multiple``
-    A list matches whatever one of its values matches, for other VRs than UI too (§C.2.2.2.8).
+    A list matches what has each of its values, in attributes that may have several (§C.2.2.2.8). A list of ours means
+    any of them, so it is asked value by value all the same.
 """
 _RETRIEVE: tuple[Option, ...] = ("relational", "enhanced")
 """Those of C-MOVE and C-GET, in the order of their octets."""
@@ -70,6 +71,21 @@ def answer_options(asked: bytes, verb: str, able: Collection[str]) -> bytes:
     """
     granted = decode_options(asked, verb) & set(able)
     return bytes(one in granted for one in _order(verb))[: len(asked)]
+
+
+def shown_options(information: bytes | None, verb: str) -> str:
+    """Such information in words: the options that it grants, ``none`` of them, octets where none are defined.
+
+    Source
+    ------
+    PS3.4 Tables C.5-1 to C.5-6.
+    """
+    if information is None:
+        return ""
+    if not verb:
+        return information.hex(" ").upper()
+    options = decode_options(information, verb)
+    return ", ".join(one for one in OPTIONS if one in options) or "none"
 
 
 def _order(verb: str) -> Iterable[Option]:

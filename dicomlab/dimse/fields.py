@@ -12,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pydicom.datadict import keyword_for_tag
+
 from dicomlab.dimse import pdu
-from dicomlab.dimse.command import Command, decode_command, name_of_element
+from dicomlab.dimse.command import Command, decode_command, meaning_of, name_of_element
 from dicomlab.dimse.dissect import name_of
 from dicomlab.errors import RemoteProtocolError
+from dicomlab.model.columns import format_tag
 from dicomlab.model.reading import Field
 from dicomlab.part10.fields import MAX_FIELDS, data_set_fields, private_parts
 
 _SHOWN_TEXT = 200
+_SHOWN_TAGS = 20
 _ITEMS = {
     0x10: ("Application Context", "PS3.8 §9.3.2.1"),
     0x20: ("Presentation Context", "PS3.8 §9.3.2.2"),
@@ -256,11 +260,22 @@ def _command(octets: bytes, start: int, end: int) -> Iterator[Field]:
                 meaning = command.name
             elif keyword == "CommandDataSetType":
                 meaning = "no data set follows" if number == 0x0101 else "a data set follows"
+            elif command is not None:
+                meaning = meaning_of(keyword, number, command.sop_class_uid)
+        elif vr == "AT":
+            value, meaning = _tags(body)
         else:
-            value = _text(body) if vr != "AT" else body.hex(" ")
+            value = _text(body)
             meaning = name_of(value) if vr == "UI" and name_of(value) != value else ""
         yield Field(f"(0000,{tag:04X}) {keyword}", value, meaning, "PS3.7 Annex E", at, at + 8 + length)
         at += 8 + length
+
+
+def _tags(body: bytes) -> tuple[str, str]:
+    """The attributes that a list names: as tags, and by their keywords."""
+    words = [int.from_bytes(body[at : at + 2], "little") for at in range(0, len(body) // 4 * 4, 2)]
+    tags = [high << 16 | low for high, low in zip(words[::2], words[1::2], strict=True)][:_SHOWN_TAGS]
+    return " ".join(map(format_tag, tags)), ", ".join(keyword_for_tag(tag) or "unknown" for tag in tags)
 
 
 def _text(octets: bytes) -> str:

@@ -7,6 +7,10 @@
 
     Archive(handlers={"C-FIND": answer})
 
+A :class:`Cohort` of any path is an answer too, so that one line passes a question on to another peer::
+
+    Archive(handlers={"C-FIND": lambda asked: web.find(asked.query)})
+
 Source
 ------
 PS3.7 §9.1 (DIMSE-C), §10.1.4 (N-ACTION).
@@ -22,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dicomlab.errors import DicomlabError, ServiceError, UsageError
+from dicomlab.model.cohort import Cohort
+from dicomlab.model.columns import column
 from dicomlab.model.query import Query
 from dicomlab.part10.meta import EXPLICIT_LE, IMPLICIT_LE
 
@@ -116,6 +122,8 @@ def check_handlers(handlers: Handlers | None) -> dict[str, Handler]:
 def many(handler: Handler, asked: Asked) -> Iterator[Any]:
     """What a handler gives, one by one: nothing, one value, or an iterable of them.
 
+    A cohort stands for its rows (C-FIND), or for the data sets of its instances.
+
     Raises
     ------
     ServiceError
@@ -127,7 +135,9 @@ def many(handler: Handler, asked: Asked) -> Iterator[Any]:
         given = handler(asked)
         if given is None:
             return
-        if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Dataset):
+        if isinstance(given, Cohort):
+            yield from _rows(given) if asked.verb == "C-FIND" else given.datasets()
+        elif isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Dataset):
             yield from given
         else:
             yield given
@@ -137,6 +147,32 @@ def many(handler: Handler, asked: Asked) -> Iterator[Any]:
         _log.exception("the handler of %s failed", asked.verb)
         text = f"the handler of {asked.verb} failed"
         raise ServiceError(text, status=PROCESSING_FAILURE) from error
+
+
+def _rows(cohort: Cohort) -> Iterator[dict[str, Any]]:
+    """The rows of a cohort as they stand in an Identifier; what is missing, or lies in a sequence, is left out."""
+    import pandas as pd
+
+    frame = cohort.to_dataframe()
+    known = {name: column(name) for name in frame.columns if "." not in name}
+    for row in frame[list(known)].to_dict("records"):
+        found = {one: row[name] for name, one in known.items()}
+        yield {
+            one.name: _written(one.vr, value)
+            for one, value in found.items()
+            if isinstance(value, tuple) or not pd.isna(value)
+        }
+
+
+def _written(vr: str, value: Any) -> Any:
+    """A cell of a table as the VR writes it (PS3.5 §6.2)."""
+    if isinstance(value, tuple):
+        return [_written(vr, one) for one in value if one is not None]
+    if vr == "DA":
+        return f"{value:%Y%m%d}"
+    if vr == "DT":
+        return f"{value:%Y%m%d%H%M%S.%f}"
+    return value.replace(":", "") if vr == "TM" else value
 
 
 def status_of(handler: Handler, asked: Asked) -> int:

@@ -24,6 +24,7 @@ from dicomlab.dimse.reader import AssociationReader
 from dicomlab.dimse.secure import PLAIN, SecureSocket, Security, explained
 from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
+from dicomlab.model.progress import ended_by_cancel
 from dicomlab.model.trace import open_channel
 from dicomlab.part10.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -224,8 +225,9 @@ class Peer:
     ) -> pdu.AssociateAccept | pdu.AssociateReject:
         """What comes back, or why nothing does: on TLS 1.3 our certificate is looked at only now."""
         try:
-            association.send_pdu(request)
-            return association.answer_to_request(min(self.acse_timeout_s, self.timeout_s))
+            with ended_by_cancel(association.shut):
+                association.send_pdu(request)
+                return association.answer_to_request(min(self.acse_timeout_s, self.timeout_s))
         except Interrupted as error:
             cause = error.__cause__
             if isinstance(cause, ssl.SSLError):

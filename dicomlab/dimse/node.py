@@ -24,6 +24,7 @@ from dicomlab.dimse.sending import send
 from dicomlab.dimse.workflow import WorkflowPath
 from dicomlab.errors import CommunicationError, RemoteProtocolError, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
+from dicomlab.model.commitment import Inbox
 from dicomlab.model.path import Match, SearchPath, StorePath, Verdict
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.protocols import Sink, Wanted
@@ -34,6 +35,8 @@ from dicomlab.model.verification import Verification
 from dicomlab.profiles import is_name, names_secret, profile, secret
 
 OUR_AE_TITLE = "DICOMLAB"
+COMMIT_TIMEOUT_S = 10.0
+"""How long a report of a commitment is waited for."""
 
 _SERVICES = {
     "Verification": tables.VERIFICATION,
@@ -87,7 +90,7 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
 
     Source
     ------
-    PS3.4 Annexes A to C, J; PS3.7; PS3.8; PS3.15 B.12, B.13.
+    PS3.4 Annexes A to C, F, J, K, CC; PS3.7; PS3.8; PS3.15 B.12, B.13.
     """
 
     _options = frozenset(OPTIONS)
@@ -291,13 +294,13 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
     @overload
     def store(
         self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
-        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        commit_timeout_s: float = ..., inbox: Inbox | None = ..., progress: bool | OnProgress = ...,
         background: Literal[False] = ...,
     ) -> Report: ...  # fmt: skip
     @overload
     def store(
         self, what: Any, *, associations: int = ..., decompress: bool = ..., retries: int = ..., commit: bool = ...,
-        commit_timeout_s: float = ..., progress: bool | OnProgress = ...,
+        commit_timeout_s: float = ..., inbox: Inbox | None = ..., progress: bool | OnProgress = ...,
         background: Literal[True],
     ) -> Operation[Report]: ...  # fmt: skip
     def store(
@@ -308,7 +311,8 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
         decompress: bool = False,
         retries: int = 3,
         commit: bool = False,
-        commit_timeout_s: float = 10.0,
+        commit_timeout_s: float = COMMIT_TIMEOUT_S,
+        inbox: Inbox | None = None,
         progress: bool | OnProgress = True,
         background: bool = False,
     ) -> Report | Operation[Report]:
@@ -333,6 +337,9 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
             ``report.refresh()`` asks again.
         commit_timeout_s : float
             How long to wait for the report, in seconds.
+        inbox : Inbox, optional
+            Who takes the report in our name, for as long as it takes: ``archive.inbox`` of an archive that is open at
+            the address of ``me``, in this process or in another (``dicomlab serve``). Ours then opens no port.
 
         Returns
         -------
@@ -353,10 +360,24 @@ class Node(SearchPath, StorePath, WorkflowPath, Summarised):
 
         def run(control: Control) -> Report:
             report = send(self._peer, what, control, associations=associations, decompress=decompress, retries=retries)
-            return Commitment(self._peer, commit_timeout_s).of(report, control) if commit else report
+            return Commitment(self._peer, commit_timeout_s, inbox).of(report, control) if commit else report
 
         work = Work("store", "instances", run, progress=progress)
         return work.carry_out(background=background)
+
+    def resume_commitment(self, report: Report, inbox: Inbox | None = None) -> Report:
+        """Take up a report of :meth:`store` that was saved: what ``Report.refresh`` does.
+
+        Parameters
+        ----------
+        report : Report
+        inbox : Inbox, optional
+
+        Source
+        ------
+        PS3.4 Annex J.
+        """
+        return Commitment(self._peer, COMMIT_TIMEOUT_S, inbox).resume(report)
 
     def negotiate(self, contexts: Contexts = None, *, scp: bool = False) -> Agreement:
         """Propose presentation contexts, show what came back for each, and release the association.

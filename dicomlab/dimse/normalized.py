@@ -23,9 +23,8 @@ from dicomlab.dimse.serving import Conversation, Service, refused
 from dicomlab.dimse.tree import decode_tree
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 
-NO_SUCH_ATTRIBUTE, INVALID_ATTRIBUTE_VALUE, PROCESSING_FAILURE = 0x0105, 0x0106, 0x0110
-DUPLICATE_INSTANCE, NO_SUCH_INSTANCE, NO_SUCH_EVENT, INVALID_ARGUMENT = 0x0111, 0x0112, 0x0113, 0x0115
-MISSING_ATTRIBUTE, MISSING_VALUE, NO_SUCH_ACTION = 0x0120, 0x0121, 0x0123
+INVALID_ATTRIBUTE_VALUE, NO_SUCH_INSTANCE, NO_SUCH_EVENT, INVALID_ARGUMENT = 0x0106, 0x0112, 0x0113, 0x0115
+INVALID_INSTANCE, NO_SUCH_ACTION, RESOURCE_LIMITATION = 0x0117, 0x0123, 0x0213
 _ECHOED = {"N-ACTION": "ActionTypeID", "N-EVENT-REPORT": "EventTypeID"}
 """The number of the request that its answer repeats."""
 

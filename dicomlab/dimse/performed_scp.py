@@ -13,9 +13,10 @@ from typing import Protocol
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.identifier import Tree
-from dicomlab.dimse.normalized import NO_SUCH_INSTANCE, Done, Operation, normalized, selected
+from dicomlab.dimse.normalized import INVALID_INSTANCE, NO_SUCH_INSTANCE, Done, Operation, normalized, selected
 from dicomlab.dimse.serving import WRONG_CLASS, Service
 from dicomlab.errors import ServiceError
+from dicomlab.model.workitem import is_uid
 
 
 class Performed(Protocol):
@@ -38,6 +39,8 @@ def performed_step_provider(steps: Performed) -> Iterator[Service]:
         _check_class(operation)
         if operation.name == "N-CREATE":
             uid = operation.instance_uid or f"2.25.{uuid.uuid4().int}"
+            if not is_uid(uid):
+                raise ServiceError("the SOP Instance UID is no UID", status=INVALID_INSTANCE)
             absent = steps.create(uid, operation.tree)
             return Done(instance_uid=uid, comment=f"taken as empty: {', '.join(absent)}" if absent else "")
         steps.change(operation.instance_uid, operation.tree)

@@ -8,7 +8,6 @@ PS3.4 Annex C (Query/Retrieve), Y (Composite Instance Root), Z (Without Bulk Dat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Message
@@ -21,13 +20,14 @@ from dicomlab.dimse.request import FindRequest, RetrieveRequest, read_composite,
 from dicomlab.dimse.serving import Conversation, Service, decline, refused
 from dicomlab.dimse.storage import OUT_OF_RESOURCES
 from dicomlab.dimse.suboperations import Outgoing, Suboperations, outgoing
+from dicomlab.dimse.tree import dataset_of
 from dicomlab.errors import ServiceError
 from dicomlab.model.columns import Level
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
 
 _UNKNOWN_DESTINATION, _NO_SUBOPERATION = 0xA801, 0xA702
-ABLE = {"FIND": ("relational", "multiple"), "GET": ("relational",), "MOVE": ("relational",)}
+ABLE = {"FIND": ("relational",), "GET": ("relational",), "MOVE": ("relational",)}
 """The options of extended negotiation that an archive really has."""
 
 
@@ -104,7 +104,7 @@ class _Provider:
             query=request.query,
             level=request.query.level,
             octets=octets,
-            usual=lambda: map(_dataset, usual()),
+            usual=lambda: map(dataset_of, usual()),
         )
         for given in many(handler, asked):
             tree = tree_of(as_dataset(given))
@@ -170,14 +170,3 @@ class _Provider:
             if level != "patient":
                 found = [one for one in found if getattr(one, f"{level}_instance_uid") == uid]
         return found
-
-
-def _dataset(tree: Tree) -> Any:
-    """An answer of the archive itself, for a handler that passes it on."""
-    from pydicom import DataElement, Dataset, Sequence
-
-    dataset = Dataset()
-    for tag, (vr, values) in tree.items():
-        value: Any = Sequence([_dataset(item) for item in values]) if vr == "SQ" else values
-        dataset.add(DataElement(tag, vr, value if vr == "SQ" or len(values) > 1 else values[0] if values else None))
-    return dataset

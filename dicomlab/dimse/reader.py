@@ -7,6 +7,8 @@ PS3.8 §9.2 (state machine), §9.3 (PDUs); PS3.7 §9.3 (messages).
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from dicomlab.dimse import pdu
 from dicomlab.dimse.command import Command, decode_command
 from dicomlab.dimse.dissect import dissect, name_of
@@ -56,10 +58,10 @@ class AssociationReader:
             self._requestor = direction == "sent"
             self._state = State.AWAITING_TRANSPORT if self._requestor else State.AWAITING_RQ
         fields = pdu_fields(octets, self._syntaxes)
-        sentence = self._sentence(octets)
+        sentence, trouble = self._said(octets)
         state = self._step(direction, kind)
         private = private_octets(octets, self._syntaxes)
-        return Reading(dissect(octets), fields, state, sentence, private, _trouble(octets))
+        return Reading(dissect(octets), fields, state, sentence, private, trouble)
 
     def _step(self, direction: Direction, kind: int) -> str:
         if self._state is None or kind not in _SENT:
@@ -73,24 +75,30 @@ class AssociationReader:
                 return ""
         return self._state.text
 
-    def _sentence(self, octets: bytes) -> str:
+    def _said(self, octets: bytes) -> tuple[str, str]:
+        """What a PDU says in a sentence, and what of it is not as it should be."""
         try:
             value = pdu.decode(octets)
         except RemoteProtocolError:
-            return ""
+            return "", ""
+        return self._sentence(value), _trouble(value)
+
+    def _sentence(self, value: pdu.PDU) -> str:
         match value:
             case pdu.AssociateRequest():
+                plural = "" if len(value.contexts) == 1 else "s"
                 return (
                     f"{value.calling} asks {value.called} for an association and proposes {len(value.contexts)}"
-                    " presentation contexts: which services, in which encodings (PS3.8 §7.1.1)."
+                    f" presentation context{plural}: which services, in which encodings (PS3.8 §7.1.1)."
                 )
             case pdu.AssociateAccept():
                 self._syntaxes = {c.id: c.transfer_syntax for c in value.contexts if c.result == 0}
                 refused = [c for c in value.contexts if c.result]
                 why = f"; refused: {', '.join(sorted({c.meaning for c in refused}))}" if refused else ""
+                plural = "" if len(value.contexts) == 1 else "s"
                 return (
                     f"The association is accepted, with {len(self._syntaxes)} of {len(value.contexts)} presentation"
-                    f" contexts{why}. Each accepted one has exactly one transfer syntax (PS3.8 §9.3.3.2)."
+                    f" context{plural}{why}. Each accepted one has exactly one transfer syntax (PS3.8 §9.3.3.2)."
                 )
             case pdu.AssociateReject():
                 return f"The association is rejected: {value.meaning} (PS3.8 §9.3.4)."
@@ -114,33 +122,33 @@ class AssociationReader:
             return "The end of a command."
 
 
-def _trouble(octets: bytes) -> str:
+def _trouble(value: pdu.PDU) -> str:
     """What of a PDU is not as it should be: an end out of order, or a status that is a failure or a warning."""
-    try:
-        value = pdu.decode(octets)
-        match value:
-            case pdu.AssociateReject():
-                return "rejected"
-            case pdu.Abort():
-                return "aborted"
-            case pdu.DataTransfer(values):
-                whole = (one.fragment for one in values if one.control & pdu.COMMAND and one.control & pdu.LAST)
-                commands = [one for one in map(decode_command, whole) if one.is_response]
-                kinds = [kind for one in commands if (kind := category(one.status)) in ("failure", "warning", "cancel")]
-                return kinds[0] if kinds else ""
-    except RemoteProtocolError:
-        return ""
+    match value:
+        case pdu.AssociateReject():
+            return "rejected"
+        case pdu.Abort():
+            return "aborted"
+        case pdu.DataTransfer(values):
+            for one in values:
+                if one.control & pdu.COMMAND and one.control & pdu.LAST:
+                    with suppress(RemoteProtocolError):
+                        command = decode_command(one.fragment)
+                        kind = category(command.status) if command.is_response else ""
+                        if kind in ("failure", "warning", "cancel"):
+                            return kind
     return ""
 
 
 def _of_command(command: Command) -> str:
-    about = name_of(command.text("AffectedSOPClassUID") or command.text("RequestedSOPClassUID"))
+    about = name_of(command.sop_class_uid)
     if not command.is_response:
         what = _ASKS.get(command.name, "asks for something that PS3.7 does not define")
-        return f"{command.name} {what}{f' ({about})' if about else ''}."
+        named = f": {command.what}" if command.what else ""
+        return f"{command.name} {what}{named}{f' ({about})' if about else ''}."
     verb = command.name.split("-")[1]
     kind = category(command.status)
-    text = status_text(command.status, verb)
+    text = status_text(command.status, verb, sop_class_uid=command.sop_class_uid)
     if command.status == SUCCESS:
         return f"{command.name}: {text}; the operation is complete."
     if kind == "pending":

@@ -8,7 +8,7 @@ PS3.4 §C.4.2 (C-MOVE), §C.4.3 (C-GET); PS3.7 §9.1.3, §9.1.4.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -44,6 +44,7 @@ _INSTANCES_EACH = 20
 _FIND = tables.MODELS["study", "FIND"]
 _MODELS = 3
 _CLASSES_PER_ASSOCIATION = (MAX_CONTEXTS - _MODELS) // len(tables.GET_FAMILIES)
+_SUBOPERATIONS_FAILED = (0xA702, 0xB000)
 _HOPELESS = frozenset([0x0122, 0x0124, 0x0211, 0xA801])
 """Failures that every further request would meet too."""
 
@@ -115,7 +116,7 @@ def _shares(wanted: Sequence[Wanted], manner: Manner) -> list[list[Wanted]]:
     for one in wanted:
         series.setdefault(one.series_instance_uid, []).append(one)
     many = min(manner.associations, len(series), len(wanted) // _INSTANCES_EACH)
-    if many < 2 or manner.method == "move":
+    if many < 2:
         return [list(wanted)]
     shares: list[list[Wanted]] = [[] for _ in range(many)]
     for one_series in sorted(series.values(), key=len, reverse=True):
@@ -147,25 +148,57 @@ class _Share:
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:
         """Fetch, and go on where it broke off, as long as that makes sense."""
-        patience = Patience(self.control, self.manner.retries, self.peer.note)
         for storage, dealt in _batches(wanted, self.manner.method):
-            left = dealt
-            while left and not self.control.cancelled:
-                retrieval = _Retrieval(self.peer, self.sink, self.control, self.manner, left, patience)
-                try:
-                    with self.peer.associate(self.manner.services + storage) as association:
-                        patience.reached()
-                        retrieval.carry_out(association)
-                    retrieval.raise_for_medium()
-                    break
-                except (CommunicationError, RemoteProtocolError) as error:
-                    if retrieval.medium_failed:
-                        raise
-                    if self._over():
-                        return
-                    left = [one for one in left if one.sop_instance_uid not in retrieval.known]
-                    if left and not patience.again(error):
-                        raise
+            unsent = self._fetch(storage, dealt, first=True)
+            if unsent and not self._over():
+                self._once_more([one for one in dealt if one.sop_instance_uid in unsent], unsent)
+
+    def _once_more(self, wanted: Sequence[Wanted], unsent: Mapping[str, str]) -> None:
+        """Ask again for what the peer could not send, each SOP Class in one context.
+
+        Some send on the first context that was accepted for a SOP Class, whatever its transfer syntax is.
+        """
+        self.peer.note(f"{len(wanted)} could not be sent; asked for once more, with one context for each SOP Class")
+        classes = dict.fromkeys(one.sop_class_uid for one in wanted)
+        uids = tables.COMMON_STORAGE if "" in classes else classes
+        syntaxes = (*tables.COMPRESSED, *tables.UNCOMPRESSED)
+        known: set[str] = set()
+        try:
+            self._fetch([Proposal(uid, syntaxes, scp=True) for uid in uids], wanted, first=False, known=known)
+        except (CommunicationError, RemoteProtocolError) as error:
+            self.peer.note(f"that failed too: {error}")
+        if not self._over():
+            for uid in unsent.keys() - known:
+                self.sink.failed(uid, unsent[uid])
+
+    def _fetch(
+        self, storage: list[Proposal], wanted: Sequence[Wanted], *, first: bool, known: set[str] | None = None
+    ) -> dict[str, str]:
+        """Fetch over one association after the other; gives what could not be sent, and what was said of it."""
+        patience = Patience(self.control, self.manner.retries, self.peer.note)
+        known = set() if known is None else known
+        unsent: dict[str, str] = {}
+        left = list(wanted)
+        while left and not self.control.cancelled:
+            retrieval = _Retrieval(self.peer, self.sink, self.control, self.manner, left, patience, first)
+            try:
+                with self.peer.associate(self.manner.services + storage) as association:
+                    patience.reached()
+                    retrieval.carry_out(association)
+                retrieval.raise_for_medium()
+                left = []
+            except (CommunicationError, RemoteProtocolError) as error:
+                if retrieval.medium_failed:
+                    raise
+                if self._over():
+                    return {}
+                left = [one for one in left if one.sop_instance_uid not in retrieval.known]
+                if left and not patience.again(error):
+                    raise
+            finally:
+                known |= retrieval.known
+                unsent |= retrieval.unsent
+        return unsent
 
     def _over(self) -> bool:
         return self.control.cancelled
@@ -195,6 +228,9 @@ class _Retrieval:
     manner: Manner
     wanted: list[Wanted]
     patience: Patience
+    first: bool
+    """Whether what the peer can't send will be asked for once more."""
+    unsent: dict[str, str] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     error: Exception | None = None
@@ -210,7 +246,7 @@ class _Retrieval:
     @property
     def known(self) -> set[str]:
         """The instances of which somebody knows what has become."""
-        return self.arrived | self.told
+        return self.arrived | self.told | self.unsent.keys()
 
     def carry_out(self, association: Association) -> None:
         """Choose how, and do it."""
@@ -289,15 +325,14 @@ class _Retrieval:
     def _ask(self, verb: str, context: Context, request: Request, register: str = "") -> None:
         """Send one request and take what comes; once more for what is missing where the peer lacked the means."""
         while not self._ended():
-            final = self._operation(verb, context, request)
-            octets = self.association.data() if final.command.has_data else b""
+            final, octets = self._operation(verb, context, request)
             if self.medium_failed:
                 return
             status = final.command.status
             if verb == "MOVE" and status == tables.SUCCESS:
                 self._wait_for_the_late(request.uids)
             missing = [uid for uid in request.uids if uid not in self.known]
-            again = missing and status in TRANSIENT_STATUSES
+            again = missing and status in TRANSIENT_STATUSES and not self._unsendable(verb, status)
             if not again or not self.patience.again(f"it answered {tables.status_text(status, verb)}"):
                 self._account(verb, final, octets, request.uids, register)
                 return
@@ -307,17 +342,29 @@ class _Retrieval:
     def _ended(self) -> bool:
         return self.control.cancelled or self.error is not None
 
-    def _operation(self, verb: str, context: Context, request: Request) -> Message:
+    def _unsendable(self, verb: str, status: int) -> bool:
+        """Whether the contexts may be to blame, so that others are tried before anything else."""
+        return self.first and verb == "GET" and status in _SUBOPERATIONS_FAILED
+
+    def _operation(self, verb: str, context: Context, request: Request) -> tuple[Message, bytes]:
         fields = {"MoveDestination": self.peer.me.ae_title} if verb == "MOVE" else {}
         keys = [(column(name), text) for name, text in request.keys]
         data = encode_query(request.level, keys, context.transfer_syntax)
         number = self.association.request(context, f"C-{verb}-RQ", data, Priority=0, **fields)
         self._running = (context, number)
-        with self.control.on_cancel(self._stop):
+        with self.control.on_cancel(self._cancelled):
             final = self._responses(verb, number)
-        self._running = None
+            self._running = None
+            octets = self.association.data() if final.command.has_data else b""
         self.association.cancel_ended()
-        return final
+        return final, octets
+
+    def _cancelled(self) -> None:
+        """End the operation; where only the end of its last response is awaited, the association."""
+        if self._running is None:
+            self.association.shut()
+        else:
+            self._stop()
 
     def _wait_for_the_late(self, uids: Sequence[str]) -> None:
         """Some peers say that all is done before it is: what is on its way may come in."""
@@ -382,7 +429,10 @@ class _Retrieval:
         if tables.category(status) == "failure" and not failed:
             failed = list(uids)
         for uid in failed:
-            self._tell(uid, text)
+            if self._unsendable(verb, status) and uid not in self.known:
+                self.unsent[uid] = text
+            else:
+                self._tell(uid, text)
 
     # --- what to ask for -------------------------------------------------------------------------------------------
 

@@ -211,8 +211,7 @@ class Search:
         upper = [(one, text) for one, text in upper if one.name != UNIQUE_KEY[level] and one.name != "PatientID"]
         question = _Question(self, asker, level, tuple(shown), dict(upper), above, last=last)
         query = Query(level, tuple(keys))
-        several = "multiple" in self.granted
-        for single in [query] if several else query.single_valued(uid_lists=self._lists is not False):
+        for single in query.single_valued(uid_lists=self._lists is not False):  # where granted, a list means "and"
             for part in _requests(single.keys):
                 if self._control.cancelled:
                     return

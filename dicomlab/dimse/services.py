@@ -20,6 +20,7 @@ from dicomlab.dimse.secure import PLAIN, Security
 from dicomlab.dimse.serving import CANNOT_PROCESS, Conversation, Service, Services, decline
 from dicomlab.dimse.store_scp import limited, storage
 from dicomlab.errors import ServiceError
+from dicomlab.model.commitment import Inbox
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Holdings
 from dicomlab.model.trace import Trace
@@ -59,6 +60,7 @@ def serve(
     security: Security = PLAIN,
     max_instance_octets: int = MAX_INSTANCE_OCTETS,
     free_octets: Callable[[], int] | None = None,
+    inbox: Inbox | None = None,
     trace: Trace | None = None,
 ) -> Listener:
     """Open a port that answers for an archive.
@@ -91,6 +93,8 @@ def serve(
         Octets of an instance beyond which it is refused.
     free_octets : callable, optional
         How much may still be stored; below 1 everything is refused (A700H).
+    inbox : Inbox, optional
+        Takes the results of commitments that somebody else asked for under our AE title.
     trace : Trace, optional
         Where what crosses is recorded.
 
@@ -113,7 +117,7 @@ def serve(
             verification(own),
             storage(holdings, own, wrong, deflated=deflated),
             *query_retrieve(holdings, own, wrong, outward),
-            commitment_provider(holdings, own, outward),
+            commitment_provider(holdings, own, outward, inbox),
             *services,
         ],
         idle_timeout_s=terms.idle_timeout_s,

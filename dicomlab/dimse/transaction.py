@@ -14,24 +14,13 @@ from dicomlab.dimse.identifier import Tree, encode_tree, read_row
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
+from dicomlab.model.commitment import PROCESSING_FAILURE, Committed, Reference
 
 _SECTION = "PS3.4 §J.3"
 REQUEST_ACTION = 1
 """Action Type ID of a request (Table J.3-1)."""
 ALL_COMMITTED, SOME_FAILED = 1, 2
 """Event Type IDs of a result (Table J.3-2)."""
-
-PROCESSING_FAILURE, NO_SUCH_INSTANCE, RESOURCE_LIMITATION = 0x0110, 0x0112, 0x0213
-CLASS_NOT_SUPPORTED, CLASS_INSTANCE_CONFLICT, DUPLICATE_TRANSACTION = 0x0122, 0x0119, 0x0131
-REASONS = {
-    PROCESSING_FAILURE: "processing failure",
-    NO_SUCH_INSTANCE: "no such object instance",
-    RESOURCE_LIMITATION: "resource limitation",
-    CLASS_NOT_SUPPORTED: "referenced SOP Class not supported",
-    CLASS_INSTANCE_CONFLICT: "class/instance conflict",
-    DUPLICATE_TRANSACTION: "duplicate transaction UID",
-}
-"""Failure Reason (0008,1197) in the standard's words."""
 
 _TRANSACTION_UID, _REFERENCED, _FAILED = 0x00081195, 0x00081199, 0x00081198
 _SOP_CLASS, _SOP_INSTANCE, _REASON = 0x00081150, 0x00081155, 0x00081197
@@ -43,9 +32,6 @@ _RESULT = columns(
         *(f"FailedSOPSequence.{name}" for name in (*_ITEM, "FailureReason")),
     ]
 )
-
-Reference = tuple[str, str]
-"""SOP Class UID and SOP Instance UID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +69,11 @@ class Result:
     uid: str
     committed: tuple[Reference, ...]
     failed: Mapping[Reference, int]
+
+    @property
+    def outcome(self) -> Committed:
+        """What it says, as every door says it."""
+        return Committed(self.committed, self.failed)
 
     @property
     def event_type(self) -> int:

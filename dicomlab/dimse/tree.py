@@ -191,7 +191,7 @@ def _listed(vr: str, value: Any) -> list[Any]:
 
 
 def _entries(what: Any) -> Iterator[tuple[int, str, Any]]:
-    if _is_dataset(what):
+    if is_dataset(what):
         for one in what:
             yield int(one.tag), str(one.VR), one.value
         return
@@ -204,7 +204,13 @@ def _entries(what: Any) -> Iterator[tuple[int, str, Any]]:
         yield tag, dictionary_VR(tag).split(" or ")[0], value
 
 
-def _is_dataset(what: Any) -> bool:
+def is_dataset(what: Any) -> bool:
+    """Whether it is a pydicom data set, without pydicom being loaded for that.
+
+    Source
+    ------
+    PS3.5 §7.
+    """
     return hasattr(what, "to_json_dict") and hasattr(what, "iterall")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomlab.errors import MissingExtra, RemoteProtocolError
+from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, UsageError
 from dicomlab.media.planes import Image
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE
 from dicomlab.part10.walk import Octets
@@ -336,3 +337,20 @@ def announced_size(codestream: Octets) -> tuple[int, int] | None:
 def is_plain(image: Image, path: Path | None) -> bool:
     """Whether native pixels lie in a file of their own, where they can be read without what stands before them."""
     return path is not None and not image.encapsulated and image.transfer_syntax_uid != DEFLATED_LE
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Say what can't be read in the library's words.
+
+    Raises
+    ------
+    Interrupted
+        The file is gone or broken.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise Interrupted(f"can't be read: {getattr(error, 'strerror', None) or error}", endpoint=name) from error

@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -18,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, UsageError
 from dicomlab.media.geometry import Plane, Stack
-from dicomlab.media.pixels import Coded, NativeReader, check_length, coded, decode, is_plain, stored_type
+from dicomlab.media.pixels import Coded, NativeReader, check_length, coded, decode, is_plain, readable, stored_type
 from dicomlab.media.planes import Image
 from dicomlab.model.links import above
 from dicomlab.model.progress import Control, OnProgress, Work
@@ -167,8 +166,7 @@ class Volume(Summarised):
         """
         rows, columns = self._first.size
         down, right = self._first.spacing_mm or (1.0, 1.0)
-        labels: dict[str, Any] = {"y": np.arange(rows) * down, "x": np.arange(columns) * right}
-        labels["z"] = self._depths()
+        labels: dict[str, Any] = {"y": np.arange(rows) * down, "x": np.arange(columns) * right, "z": self._depths()}
         if self._stack.dimension:
             values = self._stack.values
             plain = all(isinstance(value, int | float | str) for value in values)
@@ -191,8 +189,7 @@ class Volume(Summarised):
     def references(self) -> DataFrame:
         """Segmentations, RT structure sets and the like that refer to this volume: see ``MediaSet.references``."""
         every = self._references()
-        mine: DataFrame = every[every["ReferencedSeriesInstanceUID"] == self.series_uid].reset_index(drop=True)
-        return mine
+        return every[every["ReferencedSeriesInstanceUID"] == self.series_uid].reset_index(drop=True)
 
     def header(self, *at: int) -> Dataset:
         """Read the header of the file in which a plane lies, by its place in :attr:`array`; without pixels.
@@ -210,7 +207,7 @@ class Volume(Summarised):
         if place is None:
             raise UsageError(f"no plane at {at} of {self.shape[:-2]}")
         source = self._sources[place.plane.source]
-        with _readable(source.parcel.name), source.parcel.open() as octets:
+        with readable(source.parcel.name), source.parcel.open() as octets:
             return dcmread(BytesIO(octets[: source.parcel.meta.length + source.image.offset]), stop_before_pixels=True)
 
     # --- pixels ----------------------------------------------------------------------------------------------------
@@ -295,8 +292,7 @@ class Volume(Summarised):
         return result  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found = self.array if dtype is None else self.array.astype(dtype, copy=False)
-        return found.copy() if copy else found
+        return self.array.astype(dtype or self.array.dtype, copy=bool(copy))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -347,6 +343,10 @@ class Volume(Summarised):
 
     # --- choices ---------------------------------------------------------------------------------------------------
 
+    def plot(self, plane: str | None = None, index: int | None = None, **how: Any) -> Any:
+        """Draw slices in millimetres, with directions; ``window``, ``step``, ``dose``, ``ax`` as slices.py says."""
+        return above("plot_volume")(self, plane, index, **how)
+
     def with_gaps_filled(self) -> Volume:
         """The same planes on their whole grid: a missing slice is NaN, and the affine holds again."""
         return self._again(self._stack.filled())
@@ -370,8 +370,7 @@ class Volume(Summarised):
         facts.append(("axes", ", ".join(self.dims)))
         if self.regular:
             facts.append(("spacing", " x ".join(f"{one:.4g}" for one in self.spacing_mm) + " mm"))
-        if self.unit:
-            facts.append(("unit", self.unit))
+        facts += [("unit", self.unit)] if self.unit else []
         facts.append(("pixels", "read" if "array" in self.__dict__ else "not read yet"))
         return Summary("Volume", tuple(facts), notes=self.notes)
 
@@ -418,7 +417,7 @@ class _Filling:
     def _one_native(self, source: Source, places: Sequence[_Place], reader: NativeReader) -> None:
         image, parcel = source.image, source.parcel
         check_length(image, parcel.name)
-        with _readable(parcel.name):
+        with readable(parcel.name):
             if is_plain(image, parcel.path):
                 assert parcel.path is not None
                 descriptor = os.open(parcel.path, os.O_RDONLY)
@@ -439,7 +438,7 @@ class _Filling:
 
         def job(number: int, places: Sequence[_Place]) -> tuple[Coded, list[int]]:
             source = self._sources[number]
-            with _readable(source.parcel.name), source.parcel.dataset() as octets:
+            with readable(source.parcel.name), source.parcel.dataset() as octets:
                 return coded(octets, source.image, source.parcel.name), [place.plane.frame for place in places]
 
         if executor is None:
@@ -488,13 +487,3 @@ def _decoded(future: Future[list[NDArray[Any]]]) -> list[NDArray[Any]]:
         raise
     except Exception as error:
         raise Interrupted(f"a worker failed: {error!r:.200}", endpoint="executor") from error
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise Interrupted(f"can't be read: {getattr(error, 'strerror', None) or error}", endpoint=name) from error

@@ -157,8 +157,6 @@ class FileSets:
                 return _told(plan, refused, f"Plan of a File-set from {self}")
             if not plan and not refused:
                 raise UsageError(f"there is no instance in {self} that could be written")
-            if not plan:
-                return Report(f"File-set written from {self}", tuple(refused), False, NOTHING, trace=current())
             place = target_for(target)
             job = _Creation(plan, refused, held, place, channel=self._channel(), file_set_id=file_set_id)
             return job.run(control, f"File-set written from {self}")

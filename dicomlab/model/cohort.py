@@ -208,6 +208,10 @@ class Cohort(Summarised):
             uids = [uid if isinstance(uid, str) else "" for uid in (study, series, instance, sop_class)]
             yield Instance(uids[0], uids[1], uids[2], uids[3], source)
 
+    def plot(self) -> Any:
+        """Draw an overview with matplotlib: how many rows of which modality, when, and how large; no patient's name."""
+        return above("plot_cohort")(self)
+
     # --- through its source ----------------------------------------------------------------------------------------
 
     def studies(self, match: Mapping[str | int, object] | None = None, **options: Any) -> Cohort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from dicomlab.model.links import above
+from dicomlab.model.summary import Summarised, Summary
 
 T = TypeVar("T")
 
@@ -123,6 +125,17 @@ def pause(seconds: float) -> bool:
 
 
 @contextmanager
+def ended_by_cancel(callback: Callable[[], None]) -> Iterator[None]:
+    """Have `callback` called if the verb that is carried out here is cancelled inside the block."""
+    control = _running.get()
+    if control is None:
+        yield
+        return
+    with control.on_cancel(callback):
+        yield
+
+
+@contextmanager
 def _first_interrupt_cancels(control: Control) -> Iterator[None]:
     """In the main thread: the first SIGINT cancels `control`, a second one raises KeyboardInterrupt."""
 
@@ -146,11 +159,14 @@ def _first_interrupt_cancels(control: Control) -> Iterator[None]:
 
 
 def _bar(control: Control, title: str, unit: str) -> ExitStack:
-    """A tqdm bar that appears when the work takes longer than a second."""
+    """A tqdm bar that appears when the work takes longer than a second, unless ``TQDM_DISABLE`` is set."""
     from tqdm.auto import tqdm
 
     stack = ExitStack()
-    bar = stack.enter_context(tqdm(desc=title, unit=f" {unit}", total=control.total, delay=1.0, leave=False))
+    off = os.environ.get("TQDM_DISABLE", "") not in ("", "0")  # which tqdm passes over in notebooks
+    bar = stack.enter_context(
+        tqdm(desc=title, unit=f" {unit}", total=control.total, delay=1.0, leave=False, disable=off)
+    )
 
     def show(progress: Progress) -> None:
         bar.total = progress.total
@@ -160,7 +176,7 @@ def _bar(control: Control, title: str, unit: str) -> ExitStack:
     return stack
 
 
-class Operation(Generic[T]):
+class Operation(Summarised, Generic[T]):
     """A verb that goes on in the background.
 
     ``result()`` waits for it, ``progress`` tells how far it is, ``cancel()`` ends it cleanly: ``result()`` then
@@ -218,11 +234,20 @@ class Operation(Generic[T]):
             raise self._error
         return self._result  # type: ignore[return-value]
 
-    def __repr__(self) -> str:
+    def _summary_(self) -> Summary:
         progress = self.progress
-        state = "ended" if self.done else "running"
+        state = "running"
+        if self.done:
+            state = "ended" if self._error is None else f"✗ ended with {type(self._error).__name__}"
         of = f" of {progress.total}" if progress.total is not None else ""
-        return f"<Operation {self.title}: {state}, {progress.done}{of} done, {progress.failed} failed>"
+        facts = (
+            ("state", state),
+            ("done", f"{progress.done}{of}"),
+            ("failed", str(progress.failed)),
+            ("octets", f"{progress.octets:,}"),
+        )
+        notes = (str(self._error),) if self._error is not None else ()
+        return Summary(f"Operation: {self.title}", facts, notes=notes)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         return above("transfer")(self)._repr_mimebundle_()

@@ -14,7 +14,9 @@ from typing import Any, Literal, Self
 from pydicom.valuerep import PersonName
 
 from dicomlab.errors import UsageError
-from dicomlab.model.columns import LEVELS, Column, Level, column, columns, read, standard_columns
+from dicomlab.model.columns import LEVELS, Column, Level, column, columns, format_tag, read, standard_columns
+from dicomlab.model.options import options
+from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.values import DECIMAL, INTEGER
 
 MAX_QUERIES = 10_000
@@ -56,7 +58,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Query:
+class Query(Summarised):
     """What ``find`` asks, independent of the path that asks it. Make one with :meth:`of`."""
 
     level: Level
@@ -173,8 +175,18 @@ class Query:
         keys = ", ".join(f"{k.column.name} ({k.matching})" for k in self.keys)
         return f"{self.level} by {keys}" if keys else f"every {self.level}"
 
-    def __repr__(self) -> str:
-        return f"<Query: {self}>"
+    def _summary_(self) -> Summary:
+        facts = [("level", self.level), ("limit", "none" if self.limit is None else str(self.limit))]
+        if self.include:
+            facts.append(("returned too", ", ".join(one.name for one in self.include)))
+        facts += [(name, "yes" if on else "no") for name, on in self.options]
+        rows = tuple(
+            (key.column.name, format_tag(key.column.tag), key.column.vr, key.matching,
+             options.shown(key.text, fictional=not key.column.identifying))
+            for key in self.keys
+        )  # fmt: skip
+        names = ("keyword", "tag", "VR", "matching", "value") if rows else ()
+        return Summary(f"Query: {self}", tuple(facts), names, rows[:50], max(0, len(rows) - 50))
 
 
 def _check_level(one: Column, level: Level) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -47,6 +47,8 @@ class Outcome:
         Where it lies, relative to the folder of the report; ``""`` if nowhere here.
     sha256 : str
         Digest of the octets after the File Meta Information, in ``transfer_syntax_uid``; ``""`` if not asked for.
+    transaction_uid : str
+        The storage commitment that is waited for, while it is ``pending``.
     """
 
     sop_instance_uid: str
@@ -57,6 +59,7 @@ class Outcome:
     octets: int = 0
     path: str = ""
     sha256: str = ""
+    transaction_uid: str = ""
 
     def to_line(self) -> str:
         """One line of a ledger, without the line end."""
@@ -98,9 +101,24 @@ def _number(status: str) -> int:
     return int(found[1], 16) if found[1] else int(found[2])
 
 
-def ledger_head(source: str) -> str:
-    """The first line of a ledger: the format, and who the instances came from. Never a credential."""
-    return _LINE.encode({**_HEAD, "source": source})
+def ledger_head(source: str, title: str = "", follow: Mapping[str, str] | None = None) -> str:
+    """The first line of a ledger: the format, and who the instances came from. Never a credential.
+
+    That of a saved report has its title, and whom to ask about pending outcomes.
+    """
+    more = {**({"title": title} if title else {}), **({"follow": dict(follow)} if follow else {})}
+    return _LINE.encode({**_HEAD, "source": source, **more})
+
+
+def read_head(line: str) -> tuple[str, dict[str, str]]:
+    """What the head of a ledger says beside its source: the title of a saved report, and whom to ask again."""
+    try:
+        head = json.loads(line[:MAX_LEDGER_LINE])
+    except (ValueError, RecursionError):
+        return "", {}
+    follow = head.get("follow") if isinstance(head, dict) else None
+    asked = {str(k): str(v) for k, v in follow.items()} if isinstance(follow, dict) else {}
+    return (str(head.get("title", "")), asked) if isinstance(head, dict) else ("", {})
 
 
 def read_ledger(lines: Iterable[str]) -> tuple[str, dict[str, Outcome], int]:
@@ -155,6 +173,8 @@ class Report(Summarised):
     """The folder that ``path`` of each outcome is relative to."""
     trace: Trace | None = None
     refresh_with: Callable[[Report], Report] | None = field(default=None)
+    follow: Mapping[str, str] = field(default_factory=dict)
+    """Whom to ask about pending outcomes, for who loads the report tomorrow; never a credential."""
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -193,7 +213,8 @@ class Report(Summarised):
             "sop_class_uid": "SOPClassUID",
             "transfer_syntax_uid": "TransferSyntaxUID",
         }
-        frame = pd.DataFrame([asdict(o) for o in self.outcomes], columns=[f.name for f in fields(Outcome)])
+        shown = [f.name for f in fields(Outcome) if f.name != "transaction_uid"]
+        frame = pd.DataFrame([asdict(o) for o in self.outcomes], columns=shown)
         texts = [c for c in frame.columns if c != "octets"]
         frame[texts] = frame[texts].astype("str")
         return frame.astype({"octets": "Int64"}).rename(columns=names)
@@ -215,9 +236,43 @@ class Report(Summarised):
         """View the images that arrived, in the notebook: see :func:`dicomlab.notebook.viewer.view`."""
         return above("view_report")(self)
 
-    def refresh(self) -> Report:
-        """Ask again about pending outcomes; the report itself, where none is pending."""
-        return self.refresh_with(self) if self.refresh_with and self.count("pending") else self
+    def refresh(self, source: Any = None) -> Report:
+        """Ask again about pending outcomes; the report itself, where none is pending.
+
+        Parameters
+        ----------
+        source : Node or WebEndpoint, optional
+            Whom to ask, of a report that was loaded and whose peer wants credentials or TLS: neither is stored.
+
+        Raises
+        ------
+        UsageError
+            `source` is not whom it was stored to.
+        Unreachable, Refused
+            As for ``store``, from a web server; over DIMSE that is in the rows.
+        """
+        if not self.count("pending"):
+            return self
+        if source is not None and self.follow:
+            again: Report = above("follow")(self, source)
+            return again
+        return self.refresh_with(self) if self.refresh_with else self
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a ledger, for :meth:`load`: also what is pending, so that ``refresh`` can ask tomorrow.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that is there is replaced, whole or not at all.
+
+        Raises
+        ------
+        Interrupted
+            The medium is full, or gone.
+        """
+        saved: Path = above("save_report")(self, Path(path))
+        return saved
 
     def raise_for_failures(self) -> Self:
         """Raise :class:`ServiceError` if an instance failed or is missing; else give the report back."""

@@ -371,8 +371,10 @@ class Explanation(Summarised):
 
     def _summary_(self) -> Summary:
         sentences = self.sentences
-        rows = tuple((str(n), text) for n, text in enumerate(sentences[:SHOWN_MESSAGES], 1))
-        return Summary("What happened", (), ("", "in words"), rows, max(0, len(sentences) - SHOWN_MESSAGES))
+        said = tuple(f"{n}. {text}" for n, text in enumerate(sentences[:SHOWN_MESSAGES], 1))
+        left_out = len(sentences) - len(said)
+        more = (f"… {left_out} more; .sentences has them all",) if left_out > 0 else ()
+        return Summary("What happened", letter=(*said, *more))
 
 
 _current: ContextVar[Trace | None] = ContextVar("dicomlab_trace", default=None)

@@ -121,6 +121,9 @@ class WorkItemHoldings(WorkItemService, Protocol):
     restart. Events of one receiver are kept up to a bound, the oldest are dropped first.
     """
 
+    def is_gone(self, uid: str, /) -> bool:
+        """Whether there was a work item with that UID, which was deleted."""
+
     def matches(self, keys: Sequence[Key], /) -> Iterator[Dataset]:
         """Give the work items that match, whole but without their Transaction UIDs, in the order of their making."""
 
@@ -135,6 +138,9 @@ class WorkItemHoldings(WorkItemService, Protocol):
 
     def events(self, receiver: str, after: int | None = None, limit: int = MAX_EVENTS, /) -> list[EventReport]:
         """The next events for an AE: after one of them, or from the first that is not acknowledged."""
+
+    def acknowledged(self, receiver: str, /) -> int:
+        """Up to which event those for an AE have been delivered: where one more channel of it begins."""
 
     def acknowledge(self, receiver: str, sequence: int, /) -> None:
         """All events for that AE up to this one have been delivered."""

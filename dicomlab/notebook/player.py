@@ -217,6 +217,7 @@ class Player(Face):
             self._recording.wait(30)
             self._recorded(self._recording)
         self._let_go()
+        self._pump.join()
         super().close()
 
     def _twin(self) -> tuple[Summary, Markup | None]:

@@ -28,7 +28,7 @@ LOST_S = 2.0
 _SPAN_S = 2.0
 _SHORT_MS = 250.0
 """Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 2, 8
+_FEWEST, _MOST = 3, 8
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
@@ -68,6 +68,7 @@ class Pump:
         self._frame: tuple[Frame, float] | None = None
         self._waiting = False
         self._under_way: dict[int, _Sent] = {}
+        self._late: deque[int] = deque(maxlen=256)
         self._number = 0
         self._encoder: LiveEncoder | None = None
         self._key = True
@@ -108,6 +109,10 @@ class Pump:
             if broken:
                 self._key = True
             if sent is None:
+                if shown and number in self._late:  # a kernel without subshells hears of it when its cell has ended
+                    self._late.remove(number)
+                    self.counts.lost -= 1
+                    self.counts.shown += 1
                 return
             if shown:
                 self.counts.shown += 1
@@ -143,11 +148,11 @@ class Pump:
 
     @property
     def window(self) -> int:
-        """How many pictures may be under way: as many as fit into the shortest round trip, and one more."""
+        """How many pictures may be under way: as many as fit into the shortest round trip, and two to spare."""
         trips = [trip for _, _, trip in list(self.counts.shows)[-60:]]
         if not trips:
             return 3
-        return min(_MOST, max(_FEWEST, ceil(min(trips) * self._rate(self.counts.arrivals)) + 1))
+        return min(_MOST, max(_FEWEST, ceil(min(trips) * self._rate(self.counts.arrivals)) + 2))
 
     def _room(self) -> bool:
         return self.playing and self.visible and self._waiting and len(self._under_way) < self.window
@@ -177,6 +182,7 @@ class Pump:
         for number in late:
             del self._under_way[number]
             self._key = True
+        self._late.extend(late)
         self.counts.lost += len(late)
 
     def _one(self, frame: Frame, came_s: float) -> None:
@@ -239,11 +245,14 @@ class Pump:
         return found
 
     def close(self) -> None:
-        """End the thread and let go of the frame."""
+        """Have the thread end, and let go of the frame; waits for nobody, so that it may be called by the collector."""
         with self._change:
             self._closed = True
             self._frame = None
             self._change.notify_all()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
         if self._thread is not threading.current_thread():
             self._thread.join(5)
 

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydicom import Dataset
 
 from dicomlab.errors import DicomlabError, UsageError
+from dicomlab.media.segmentation import labels_of
 from dicomlab.model.options import options
 from dicomlab.model.progress import Progress
 from dicomlab.model.summary import Summary, visible
@@ -56,6 +58,9 @@ class StackViewer(Face):
         if overlay is not None:
             if len(self.volumes) > 1:
                 raise UsageError("an overlay belongs to one volume: volume.view(overlay=...)")
+            if isinstance(overlay, Dataset):
+                overlay, told = labels_of(overlay, self.volumes[0])
+                names = names or told
             self._labels = labels_on(overlay, self.volumes[0])
             most = int(self._labels.max(initial=0))
             names = [*names, *(f"segment {n}" for n in range(len(names) + 1, most + 1))]
@@ -344,10 +349,10 @@ def view(volume: Volume | Sequence[Volume], *, overlay: Any = None, names: Seque
     Parameters
     ----------
     volume : Volume, or list of Volume
-    overlay : array of whole numbers (slices, rows, columns), optional
-        Labels in the places of the volume's voxels; 0 is nothing.
+    overlay : Dataset, or array of whole numbers (slices, rows, columns), optional
+        A Segmentation on the planes of the volume; or labels in the places of its voxels, 0 where there is nothing.
     names : sequence of str, optional
-        Of the labels 1, 2, 3, ...
+        Of the labels 1, 2, 3, ...; a Segmentation brings its own.
 
     Returns
     -------

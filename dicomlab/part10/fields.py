@@ -81,7 +81,7 @@ def private_parts(
                     yield from private_parts(octets, inner, inner_end, transfer_syntax_uid, depth + 1)
                     value = after
             identifying = True  # of what was not opened
-        if value < read and (identifying or vr in _BULK):
+        if value < read and identifying:
             yield value, read
     if read < end:
         yield read, end

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from glob import escape
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -50,9 +49,10 @@ def _medium_error(error: OSError, path: Path) -> Interrupted | Refused:
     return Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path))
 
 
-def part_of(path: Path) -> Path:
+def part_of(path: Path) -> str:
     """The name under which a file is written until it is whole."""
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name[:40]}.{os.urandom(4).hex()}.part")
 
 
 def remove_parts(path: Path, before_s: float) -> None:
@@ -90,10 +90,10 @@ class FileWriter:
             raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
         with medium_errors(self._root):
             try:
-                self._file = self._part.open("xb", buffering=0)
+                self._file = FileIO(self._part, "xb")
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("xb", buffering=0)
+                self._file = FileIO(self._part, "xb")
         try:
             self._put(meta)
         except BaseException:
@@ -103,9 +103,8 @@ class FileWriter:
     def _put(self, octets: Octets) -> None:
         try:
             written = self._file.write(octets)
-            while written < len(octets):  # a medium that fills up takes a part first, then says so
-                octets = memoryview(octets)[written:]
-                written = self._file.write(octets)
+            while written < len(octets):
+                written += self._file.write(memoryview(octets)[written:])
         except OSError as error:
             raise _medium_error(error, self._root) from error
 
@@ -147,7 +146,7 @@ class FileWriter:
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
-            self._part.unlink()
+            os.unlink(self._part)
 
 
 @contextmanager
@@ -159,7 +158,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Interrupted, Refused
         The medium is full or gone; not allowed to write there.
     """
-    part = part_of(path)
+    part = Path(part_of(path))
     try:
         with medium_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

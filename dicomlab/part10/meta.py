@@ -8,6 +8,7 @@ PS3.10 §7.1, Table 7.1-1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
@@ -95,6 +96,7 @@ def _is_ae_title(text: str) -> bool:
     return 0 < len(text) <= 16 and text.isascii() and text.isprintable() and "\\" not in text and bool(text.strip())
 
 
+@lru_cache(maxsize=64)
 def _uid(element: int, value: str) -> bytes:
     if len(value) > 64 or not (value.isascii() and value.isprintable()):
         raise LocalProtocolError(f"(0002,{element:04X}) can't be {value[:80]!r}", section="PS3.5 §9.1")
@@ -103,6 +105,7 @@ def _uid(element: int, value: str) -> bytes:
     return _SHORT.pack(0x0002, element, b"UI", len(octets)) + octets
 
 
+@lru_cache(maxsize=16)
 def _text(element: int, vr: bytes, value: str) -> bytes:
     octets = value.encode("ascii", "replace")
     octets += b" " * (len(octets) % 2)

@@ -66,7 +66,7 @@ class Broadcast(Summarised):
     port : int, optional
         The first of the even ports; default free ones on loopback, 20000 elsewhere.
     interface : str, optional
-        Our address on the network of a multicast group.
+        Our address on the network of a multicast group; for IPv6 the name of that network.
     loop : bool
         Begin again when arrays or a file end.
     sop_class : str

@@ -15,6 +15,7 @@ from dicomlab.rtv.extension import IDS, URIS
 from dicomlab.rtv.iods import BulkFlow, Reference, audio_static, rendition_static, video_static
 from dicomlab.rtv.metadata import AUDIO_WAVEFORM, RENDITION_SELECTION, RtvMeta
 from dicomlab.rtv.sdp import Media, Session
+from dicomlab.rtv.udp import own_address
 from dicomlab.rtv.video import VideoFormat
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Device:
             port = flow.port + 64 * at if len(set(self.paths)) < len(self.paths) else flow.port
             mid = f"{flow.name}-{at + 1}" if len(flow.paths) > 1 else flow.name
             group = _is_group(address)
-            sources = (self.interface,) if group and self.interface and ":" not in address else ()
+            sources = (self._own(address),) if group and self.interface else ()
             ttl = self.ttl if group and ":" not in address else None
             sections.append(replace(one, address=address, port=port, mid=mid, sources=sources, ttl=ttl))
         return sections
@@ -168,9 +169,15 @@ class Device:
             name=name,
             session_id=int(self.flows[0].flow) >> 70,
             version=self.generation,
-            origin_address=self.interface or ("127.0.0.1" if ":" not in self.paths[0] else "::1"),
+            origin_address=self._own(self.paths[0]),
             groups=tuple(double),
         )
+
+    def _own(self, path: str) -> str:
+        """Our address, as those who receive over a path see it."""
+        if ":" not in path:
+            return self.interface or "127.0.0.1"
+        return own_address(path, self.interface) if self.interface and _is_group(path) else "::1"
 
     def session(self) -> Session:
         """The whole."""

@@ -63,8 +63,9 @@ def open_video(what: str | Path, *, camera: bool = False) -> tuple[int, int, Fra
     try:
         container = av.open(str(what), format="v4l2" if camera else None)
         stream = container.streams.video[0]
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise Unreachable(f"no video can be read here: {error}", endpoint=str(what)) from error
+    except (av.FFmpegError, OSError, IndexError, ValueError) as error:  # ValueError: an FFmpeg without cameras
+        kind = "no camera that gives video" if camera else "no video can be read here"
+        raise Unreachable(f"{kind}: {error}", endpoint=str(what)) from error
     rate = Fraction(stream.average_rate or stream.base_rate or 25)
     return stream.width, stream.height, rate, _decoded(container)
 

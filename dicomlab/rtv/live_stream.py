@@ -27,7 +27,6 @@ from dicomlab.rtv.reception import MetadataReception, VideoReception
 from dicomlab.rtv.sdp import Session, joined, parse_sdp
 from dicomlab.rtv.station import Caller, Station
 from dicomlab.rtv.tables import flows_table, frame_row, frames_table, instance_row, statistics_table
-from dicomlab.rtv.udp import BUFFER_OCTETS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,14 +56,14 @@ class LiveStream(SearchPath, Summarised):
     source : path, str, Session, Broadcast, or a list of these
         The session description: a file, its text, or who has one.
     interface : str, optional
-        Our address on the network of the multicast groups.
+        Our address on the network of the multicast groups; for IPv6 the name of that network.
     pool_frames : int
         Buffers for frames; memory is theirs and no more. A frame that is kept keeps its buffer: see ``frame.copy()``.
     queue_frames : int
         Finished frames that wait for whoever iterates; the oldest is dropped (and counted) when more come.
-    buffer_octets : int
-        Of the socket's receive buffer. Without the right to administer the network, the system's ``rmem_max`` is what
-        one gets; ``warnings`` says so.
+    buffer_octets : int, optional
+        Of the socket's receive buffer; default what a quarter of a second brings, 32 to 512 MiB. Without the right to
+        administer the network, the system's ``rmem_max`` is what one gets; ``warnings`` says so.
     many : bool
         Take many datagrams in one system call where the system can.
 
@@ -80,12 +79,13 @@ class LiveStream(SearchPath, Summarised):
         interface: str | None = None,
         pool_frames: int = 16,
         queue_frames: int = 4,
-        buffer_octets: int = BUFFER_OCTETS,
+        buffer_octets: int | None = None,
         many: bool = True,
     ) -> None:
         if pool_frames < 4 or not 0 < queue_frames < pool_frames - 2:
             raise UsageError("pool_frames is at least 4, and queue_frames at most pool_frames - 3")
         self._source = source
+        self.pool_frames = pool_frames
         self._how: dict[str, Any] = {
             "interface": interface, "pool_frames": pool_frames, "buffer_octets": buffer_octets, "many": many,
         }  # fmt: skip
@@ -321,7 +321,8 @@ class LiveStream(SearchPath, Summarised):
 
         Counts are of packets: ``received`` (once each), ``lost``, ``reordered``, ``duplicates``, ``malformed``,
         ``foreign`` (another sender's), ``late``; of frames or Grains: ``frames``, ``damaged``, ``unpaired`` (without
-        metadata), ``before_static``. ``dropped_by_system``: the receive buffer was full, so it was not the network.
+        metadata), ``before_static``. ``dropped_by_system``: the receive buffer was full, so it was not the network; of
+        what one call would have brought, one is counted.
         """
         return statistics_table(self._opened_or_closed().statistics(), self._latencies.copy())
 
@@ -440,6 +441,10 @@ class LiveStream(SearchPath, Summarised):
             self, to, seconds=seconds, progress=progress, background=background, **options
         )
         return result
+
+    def plot(self) -> Any:
+        """Draw how the stream went with matplotlib: latency and missing octets frame by frame, packets by flow."""
+        return above("plot_stream")(self)
 
     # --- face ----------------------------------------------------------------------------------------------------
 

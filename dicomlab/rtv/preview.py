@@ -46,13 +46,14 @@ def jpeg_planes(octets: NDArray[np.uint8], video: VideoFormat, shrink: int = 1) 
     y, blue, red = _high_octets(octets, video)
     if shrink > 1:
         y, blue, red = (plane[::shrink, ::shrink] for plane in (y, blue, red))
-        y = y[:, : 2 * blue.shape[1]]
+        half = min(y.shape[1] // 2, blue.shape[1])
+        y, blue, red = y[:, : 2 * half], blue[:, :half], red[:, :half]
     luma, shift, blues, reds = _tables(video.range == "NARROW", *samples.weights(video))
     at = blue.astype(np.uint16)
     at <<= 8
     at |= red
     bright = luma[y]
-    pairs = bright[:, : 2 * at.shape[1]].reshape(*at.shape, 2)
+    pairs = bright.reshape(*at.shape, 2)
     pairs += shift[at][..., None]
     np.clip(bright, 0, 255, out=bright)
     return bright.astype(np.uint8), blues[at], reds[at]

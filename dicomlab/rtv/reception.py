@@ -193,7 +193,12 @@ class VideoReception:
     """The video of one flow: frames assembled, and paired with the Grain of the same timestamp."""
 
     def __init__(
-        self, paths: tuple[Media, ...], video: VideoFormat, pool_frames: int, deliver: Callable[[Frame], None]
+        self,
+        paths: tuple[Media, ...],
+        video: VideoFormat,
+        pool_frames: int,
+        deliver: Callable[[Frame], None],
+        identified: Callable[[], None],
     ) -> None:
         self.paths = paths
         self.media, self.video = paths[0], video
@@ -206,7 +211,7 @@ class VideoReception:
         self.source_id: UUID | None = None
         self.fictional = False
         self.unpaired = self.before_static = 0
-        self._deliver = deliver
+        self._deliver, self._identified = deliver, identified
         self._waiting: deque[Assembled] = deque()
         self._patience_ns = int(1_000_000_000 / video.rate_hz)
 
@@ -222,8 +227,9 @@ class VideoReception:
         self.assembler.ready.clear()
         while self._waiting:
             one = self._waiting[0]
-            if one.items.flow is not None:
+            if one.items.flow is not None and one.items.flow != self.flow_id:
                 self.flow_id, self.source_id = one.items.flow, one.items.source
+                self._identified()
             found = self.metadata.grains.get(one.timestamp) if self.metadata else None
             if found is None and self.metadata is not None and now_ns - one.arrived_ns < self._patience_ns:
                 return
@@ -395,7 +401,9 @@ def paired(receptions: list[Reception]) -> None:
     sounds = [one for one in receptions if isinstance(one, AudioReception)]
     for at, video in enumerate(videos):
         by_uuid = told.get(video.flow_id) if video.flow_id else None
-        video.metadata = by_uuid or _usual(metadata, at, video.media.clock_rate_hz)
+        silent = [one for one in metadata if one.identity.static is None]  # what speaks of another flow is not ours
+        others = silent if video.flow_id and silent else metadata
+        video.metadata = by_uuid or _usual(others, at, video.media.clock_rate_hz)
     for at, sound in enumerate(sounds):
         sound.metadata = _usual(metadata, at, sound.media.clock_rate_hz)
 

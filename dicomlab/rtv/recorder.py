@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Form = Literal["h264", "hevc", "uncompressed", "lossless"]
 FORMS = ("h264", "hevc", "uncompressed", "lossless")
 QUEUE_FRAMES = 8
+"""Frames of the stream's pool that wait for the spool; all but :data:`LEFT_FRAMES` of a larger pool."""
+LEFT_FRAMES = 8
 MAX_INSTANCE_OCTETS = (1 << 32) - (1 << 20)
 """Of Pixel Data: rolled over before 4 GiB."""
 
@@ -105,7 +107,7 @@ def _record(  # noqa: PLR0917
         folder.mkdir(parents=True, exist_ok=True)
         spool.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
-    with _spooled(spool) as tape:
+    with _spooled(spool, max(QUEUE_FRAMES, live.pool_frames - LEFT_FRAMES)) as tape:
         note = _fill(live, tape, seconds, control)
         try:
             for part in tape.parts():
@@ -188,6 +190,7 @@ class Tape:
     pictures: IO[bytes]
     sound: IO[bytes]
     folder: Path
+    queue_frames: int = QUEUE_FRAMES
     entries: list[Entry] = field(default_factory=list)
     blocks: list[tuple[int, int, int, int]] = field(default_factory=list)
     """Of sound: stream, RTP timestamp, octets, samples missing before."""
@@ -196,8 +199,8 @@ class Tape:
 
     def __post_init__(self) -> None:
         """Make the queue."""
-        self._queue: Queue[Frame | AudioBlock | None] = Queue(QUEUE_FRAMES + 512)
-        self._frames_waiting = threading.Semaphore(QUEUE_FRAMES)
+        self._queue: Queue[Frame | AudioBlock | None] = Queue(self.queue_frames + 512)
+        self._frames_waiting = threading.Semaphore(self.queue_frames)
         self._videos: list[tuple[Any, VideoFormat]] = []
         self._audios: list[AudioFormat] = []
         self._statics: dict[str, Dataset] = {}
@@ -318,9 +321,9 @@ def _by_uid(entries: list[Entry]) -> Iterator[tuple[str, list[Entry]]]:
 
 
 @contextmanager
-def _spooled(folder: Path) -> Iterator[Tape]:
+def _spooled(folder: Path, queue_frames: int = QUEUE_FRAMES) -> Iterator[Tape]:
     """A tape in files without a name: nothing of it is left, however it ends."""
     with ExitStack() as stack:
         with medium_errors(folder):
             pictures, sound = (stack.enter_context(TemporaryFile(dir=folder)) for _ in range(2))
-        yield Tape(pictures, sound, folder)
+        yield Tape(pictures, sound, folder, queue_frames)

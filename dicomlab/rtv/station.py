@@ -28,7 +28,7 @@ from dicomlab.rtv.reception import (
 )
 from dicomlab.rtv.rtp import dissect
 from dicomlab.rtv.sdp import Media, Session
-from dicomlab.rtv.udp import ReceivingSocket, rest, tai_now_ns
+from dicomlab.rtv.udp import BUFFER_OCTETS, MAX_BUFFER_OCTETS, ReceivingSocket, rest, tai_now_ns
 from dicomlab.rtv.video import video_format
 
 ENDED_AFTER_NS = 5_000_000_000
@@ -59,7 +59,7 @@ class Station:
         *,
         interface: str | None,
         pool_frames: int,
-        buffer_octets: int,
+        buffer_octets: int | None,
         many: bool,
         on_frame: Callable[[Frame], None],
         on_audio: Callable[[AudioBlock], None],
@@ -90,12 +90,16 @@ class Station:
         self._thread.start()
 
     def _open(
-        self, paths: tuple[Media, ...], interface: str | None, pool_frames: int, buffer_octets: int, many: bool
+        self, paths: tuple[Media, ...], interface: str | None, pool_frames: int, asked: int | None, many: bool
     ) -> None:
         media = paths[0]
         reception: Reception
+        buffer_octets = asked or BUFFER_OCTETS
         if media.kind == "video":
-            reception = VideoReception(paths, video_format(media), pool_frames, self._handlers[0])
+            video = video_format(media)
+            reception = VideoReception(paths, video, pool_frames, self._handlers[0], self._join)
+            quarter = int(video.frame_octets * video.rate_hz / 4)
+            buffer_octets = asked or min(max(BUFFER_OCTETS, quarter), MAX_BUFFER_OCTETS)
         elif media.kind == "audio":
             reception = AudioReception(paths, audio_format(media), self._handlers[1])
         elif media.encoding.lower() == "dicom":
@@ -173,6 +177,8 @@ class Station:
                 size = len(batch.octets) if batch.uniform else sum(batch.lengths or ())
                 channel.tap("received", batch.datagram(0), size=size, train=batch.train())
             feed(batch, now_ns)
+            if isinstance(reception, MetadataReception):
+                self._join()  # before a frame is paired by what was known before
 
     def _tend(self) -> None:
         """What time alone brings: frames given up on, Grains that came after their frame."""
@@ -181,11 +187,13 @@ class Station:
             if isinstance(one, VideoReception):
                 one.assembler.expire(now_ns)
                 one.pair(now_ns)
-        if len(self.receptions) > 2:
-            known = [identifier_of(one) for one in self.receptions]
-            if known != self._joined:
-                self._joined = known
-                paired(self.receptions)
+
+    def _join(self) -> None:
+        """See again what belongs together, where something new is known of it."""
+        known = [identifier_of(one) for one in self.receptions] if len(self.receptions) > 2 else []
+        if known != self._joined:
+            self._joined = known
+            paired(self.receptions)
 
     def _finish(self) -> None:
         late_ns = tai_now_ns() + ENDED_AFTER_NS

@@ -5,7 +5,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
+
+    from dicomlab.samples.workday import Department
+
+
+def department(seed: int = 0, patients: int = 6, day: date | None = None) -> Department:
+    """A scheduled day of a department, with its modality and its reader; the same seed gives the same day.
+
+    ::
+
+        day = samples.department(seed=1)
+        archive.worklist.fill(day.schedule)
+        made = day.modality(archive.node).acquire(archive.node.worklist()[0])
+        day.order_reading(archive.node.workitems, made)
+        reader = day.reader(archive.node)
+        reader.read(reader.tasks()[0])
+
+    Parameters
+    ----------
+    seed : int
+    patients : int
+        At least 1; each has one scheduled step.
+    day : date, optional
+        None: 5 January 2026.
+
+    Raises
+    ------
+    UsageError
+        No patient.
+    """
+    from dicomlab.samples.workday import Department
+
+    return Department(seed, patients, day)
 
 
 def real_files() -> list[Path]:

@@ -23,7 +23,7 @@ SIZE = 64
 """Rows and columns of every image."""
 SPACING_MM = 4.0
 THICKNESS_MM = 5.0
-_NAMES = ("Synthetic^Ada", "Synthetic^Ben", "Synthetic^Cleo", "Synthetic^Dario", "Synthetic^Eve")
+NAMES = ("Synthetic^Ada", "Synthetic^Ben", "Synthetic^Cleo", "Synthetic^Dario", "Synthetic^Eve")
 _FIRST_DAY = date(2026, 1, 5)
 
 
@@ -84,11 +84,11 @@ def write_phantom(folder: str | Path, patients: int = 3, slices: int = 8, seed: 
 def _all(patients: int, slices: int, seed: int) -> Iterator[Dataset]:
     for number in range(1, patients + 1):
         for index in range(slices):
-            yield _ct(number, index, slices, seed)
-        yield _mr(number, seed)
+            yield ct_slice(number, index, slices, seed)
+        yield mr_slice(number, seed)
 
 
-def _uid(*parts: object) -> str:
+def derived_uid(*parts: object) -> str:
     """A UID that follows from what it names (PS3.5 §B.2: derived from a UUID, here a name-based one)."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(map(str, ('dicomlab-phantom', *parts)))).int}"
 
@@ -99,7 +99,7 @@ def _common(number: int, modality: str, sop_class: str, index: int, seed: int) -
     from pydicom.uid import UID
 
     day = _FIRST_DAY + timedelta(days=number - 1 + (7 if modality == "MR" else 0))
-    instance_uid = _uid(seed, number, modality, "instance", index)
+    instance_uid = derived_uid(seed, number, modality, "instance", index)
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
@@ -121,7 +121,7 @@ def _common(number: int, modality: str, sop_class: str, index: int, seed: int) -
     ds.ReferringPhysicianName = "Synthetic^Referrer"
     ds.StudyDescription = f"Synthetic {modality} study"
     ds.SeriesDescription = "Cylinder with inserts"
-    ds.PatientName = f"{_NAMES[(number - 1) % len(_NAMES)]}^^^{number}"
+    ds.PatientName = f"{NAMES[(number - 1) % len(NAMES)]}^^^{number}"
     ds.PatientID = f"SYN-{number:03d}"
     ds.PatientBirthDate = date(1950 + (number * 7) % 50, 1 + number % 12, 1 + number % 28).strftime("%Y%m%d")
     ds.PatientSex = "FMO"[(number - 1) % 3]
@@ -129,9 +129,9 @@ def _common(number: int, modality: str, sop_class: str, index: int, seed: int) -
     ds.DeidentificationMethod = "Synthetic from the start: no such person"
     ds.BodyPartExamined = "HEAD"
     ds.PatientPosition = "HFS"
-    ds.StudyInstanceUID = _uid(seed, number, modality, "study")
-    ds.SeriesInstanceUID = _uid(seed, number, modality, "series")
-    ds.FrameOfReferenceUID = _uid(seed, number, modality, "frame of reference")
+    ds.StudyInstanceUID = derived_uid(seed, number, modality, "study")
+    ds.SeriesInstanceUID = derived_uid(seed, number, modality, "series")
+    ds.FrameOfReferenceUID = derived_uid(seed, number, modality, "frame of reference")
     ds.StudyID = f"{number}{modality}"
     ds.SeriesNumber = 1
     ds.AcquisitionNumber = 1
@@ -155,7 +155,8 @@ def _set_geometry(ds: Dataset, index: int) -> None:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
 
 
-def _ct(number: int, index: int, slices: int, seed: int) -> Dataset:
+def ct_slice(number: int, index: int, slices: int, seed: int) -> Dataset:
+    """One CT slice of a patient, by number (from 1) and place."""
     ds = _common(number, "CT", CT_STORAGE, index, seed)
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.KVP = 120
@@ -168,7 +169,8 @@ def _ct(number: int, index: int, slices: int, seed: int) -> Dataset:
     return ds
 
 
-def _mr(number: int, seed: int) -> Dataset:
+def mr_slice(number: int, seed: int) -> Dataset:
+    """The MR slice of a patient, by number (from 1)."""
     ds = _common(number, "MR", MR_STORAGE, 0, seed)
     ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "SE"]
     ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "SE", "NONE", "", "2D"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from requests import PreparedRequest
+from requests import PreparedRequest, Request
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from dicomlab.errors import UsageError
@@ -108,3 +108,16 @@ def from_profile(entry: Mapping[str, str]) -> AuthBase | None:
     if names_secret(entry, "user") and names_secret(entry, "password"):
         return Basic(secret(entry, "user"), secret(entry, "password"))
     return None
+
+
+def headers_of(auth: AuthBase, url: str) -> dict[str, str]:
+    """What a request to `url` says of who asks, as headers: for what is asked by other means than a request.
+
+    Source
+    ------
+    RFC 9110 §11.6.2 (Authorization), RFC 6455 §4.1 (further headers of the opening handshake).
+    """
+    prepared = Request("GET", url).prepare()
+    before = set(prepared.headers)
+    signed = auth(prepared)
+    return {str(name): str(value) for name, value in signed.headers.items() if name not in before}

@@ -18,10 +18,13 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.verification import Verification
+from dicomlab.model.workitems import RECEIVER, WorkItems
 from dicomlab.profiles import is_name, profile
 from dicomlab.web.abilities import Capabilities, capabilities, kind_of
 from dicomlab.web.auth import Auth, authentication, from_profile
+from dicomlab.web.commitment import Commitment
 from dicomlab.web.deletion import delete
+from dicomlab.web.event_reports import is_ae_title
 from dicomlab.web.http import Conversation, Site
 from dicomlab.web.json_model import decode
 from dicomlab.web.media_types import DICOM, DICOM_JSON
@@ -32,9 +35,12 @@ from dicomlab.web.search import Searcher, json_body
 from dicomlab.web.servers import STANDARD, Server, server_at, server_named
 from dicomlab.web.store import Storer
 from dicomlab.web.streams import checked
+from dicomlab.web.workitems import WorkItemAgent
 
 STREAMS = 4
 """Series that a retrieve fetches, and requests that a store has under way, at once."""
+COMMIT_TIMEOUT_S = 10.0
+"""How long the answer to a request for commitment is waited for."""
 PAGE = 1000
 """Rows that one search request asks for."""
 ROWS_AT_ONCE = 250
@@ -69,6 +75,8 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         Which kind of server it is, where it does things otherwise than the standard says: ``"orthanc"``, ``"google"``,
         ... (see :mod:`dicomlab.web.servers`). Else it is told by its address, by :meth:`verify` and
         :meth:`capabilities`. ``web.server`` shows what is known.
+    me : str
+        The AE title under which we subscribe to events of work items.
     fuzzy : bool
         Ask for fuzzy matching of person names; servers that don't have it match them literally. Of one search:
         ``find("study", PatientName="Doe", fuzzy=True)``; whether the server does it is in ``cohort.granted``.
@@ -95,6 +103,7 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         certificate: str | tuple[str, str] | None = None,
         page: int = PAGE,
         server: str | Server | None = None,
+        me: str = RECEIVER,
         fuzzy: bool = False,
         fictional: bool = False,
         adapter: Any = None,
@@ -110,6 +119,9 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         self._site = Site(base, credentials, *timeouts, verify_tls, certificate, adapter, fictional)
         self._server = server_named(server) if isinstance(server, str) else server or server_at(base)
         self._page, self._fuzzy = page, fuzzy
+        if not is_ae_title(me):
+            raise UsageError(f"{me[:40]!r} is no AE title: at most 16 characters of ASCII")
+        self._me, self._channels = me, dict[str, str]()
 
     @property
     def fictional(self) -> bool:
@@ -258,21 +270,25 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
 
     @overload
     def store(
-        self, what: Any, *, streams: int = ..., progress: bool | OnProgress = ..., background: Literal[False] = ...
-    ) -> Report: ...
+        self, what: Any, *, streams: int = ..., commit: bool = ..., commit_timeout_s: float = ...,
+        progress: bool | OnProgress = ..., background: Literal[False] = ...,
+    ) -> Report: ...  # fmt: skip
     @overload
     def store(
-        self, what: Any, *, streams: int = ..., progress: bool | OnProgress = ..., background: Literal[True]
-    ) -> Operation[Report]: ...
+        self, what: Any, *, streams: int = ..., commit: bool = ..., commit_timeout_s: float = ...,
+        progress: bool | OnProgress = ..., background: Literal[True],
+    ) -> Operation[Report]: ...  # fmt: skip
     def store(
         self,
         what: Any,
         *,
         streams: int = STREAMS,
+        commit: bool = False,
+        commit_timeout_s: float = COMMIT_TIMEOUT_S,
         progress: bool | OnProgress = True,
         background: bool = False,
     ) -> Report | Operation[Report]:
-        """Store instances (STOW-RS), batch by batch: what is stored is what the server names and a search finds.
+        """Store instances (STOW-RS), and have them committed to (storage commitment) where that is wanted.
 
         Parameters
         ----------
@@ -281,6 +297,12 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         streams : int
             Requests that are under way at once, 1 to 32: the server stores one batch while the next is sent. With 1,
             whatever `what` names twice is stored in its order.
+        commit : bool
+            Ask the server, once all is sent, to take responsibility for the safe keeping of each instance. What it
+            answers decides: an instance that it does not commit to has failed, one that it has not answered yet is
+            ``pending``, and ``report.refresh()`` asks again, also after ``report.save`` and ``Report.load``.
+        commit_timeout_s : float
+            How long to wait for the answer, in seconds.
 
         Returns
         -------
@@ -290,19 +312,44 @@ class WebEndpoint(SearchPath, StorePath, Representations, Summarised):
         Raises
         ------
         UsageError, Unreachable, Refused, Interrupted, RemoteProtocolError
-            As for every path.
+            As for every path. That commitment is not offered, or refused, is in the rows.
 
         Source
         ------
-        PS3.18 §10.5 (store).
+        PS3.18 §10.5 (store), §13 (storage commitment).
         """
+        if not 0 < commit_timeout_s < 86_400:
+            raise UsageError(f"commit_timeout_s is a number of seconds above 0, not {commit_timeout_s!r}")
         checked(streams)
-        work = Work("store", "instances", lambda control: self._send(what, control, streams), progress=progress)
+
+        def run(control: Control) -> Report:
+            with Conversation(self._site, control) as http:
+                report = Storer(self._site, http, streams, f"Stored to {self}").store(what)
+            return Commitment(self._site, commit_timeout_s).of(report, control) if commit else report
+
+        work = Work("store", "instances", run, progress=progress)
         return work.carry_out(background=background)
 
-    def _send(self, what: Any, control: Control, streams: int) -> Report:
-        with Conversation(self._site, control) as http:
-            return Storer(self._site, http, streams, f"Stored to {self}").store(what)
+    def resume_commitment(self, report: Report) -> Report:
+        """Take up a report of :meth:`store` that was saved: what ``Report.refresh`` does.
+
+        Source
+        ------
+        PS3.18 §13.
+        """
+        return Commitment(self._site, COMMIT_TIMEOUT_S).resume(report)
+
+    # --- work items --------------------------------------------------------------------------------------------------
+
+    @property
+    def workitems(self) -> WorkItems:
+        """The server's work items (Unified Procedure Steps): the Worklist Service.
+
+        Source
+        ------
+        PS3.18 §11 (Worklist Service).
+        """
+        return WorkItems(WorkItemAgent(self._site, self._page, self._channels), str(self), self._me)
 
     # --- delete ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 from dicomlab.errors import UsageError
 from dicomlab.model.columns import column
 from dicomlab.model.reading import Direction, Field, Reading
+from dicomlab.model.workitem import is_uid
 from dicomlab.web.dissect import dissect
 
 _REQUEST = re.compile(rb"([A-Z]{3,7}) (\S+) (HTTP/1\.[01])\r\n")
@@ -43,7 +44,23 @@ _PARAMETERS = {
     "includefield": ("an attribute to be returned", "PS3.18 §8.3.4.3"),
     "fuzzymatching": ("whether names may match by sound", "PS3.18 §8.3.4.2"),
     "accept": ("media types, where a client can't set a header", "PS3.18 §8.3.3.1"),
+    "deletionlock": ("whether final work items are kept until unsubscribed", "PS3.18 §11.10.1.2"),
 }
+_WORK = (
+    ("PUT", "/workitems/[0-9.]+/state", "changes the state of a work item", "PS3.18 §11.7"),
+    ("POST", "/workitems/[0-9.]+/cancelrequest", "requests that a work item be canceled", "PS3.18 §11.8"),
+    ("POST", "/workitems/[0-9.]+/subscribers/[^/]+/suspend", "subscribes to no further work items", "PS3.18 §11.12"),
+    ("POST", "/workitems/[0-9.]+/subscribers/[^/]+", "subscribes to events of work items", "PS3.18 §11.10"),
+    ("DELETE", "/workitems/[0-9.]+/subscribers/[^/]+", "ends a subscription to events", "PS3.18 §11.11"),
+    ("POST", "/workitems/[0-9.]+", "updates a work item", "PS3.18 §11.6"),
+    ("GET", "/workitems/[0-9.]+", "retrieves a work item", "PS3.18 §11.5"),
+    ("POST", "/workitems", "creates a work item", "PS3.18 §11.4"),
+    ("GET", "/workitems", "searches for work items", "PS3.18 §11.9"),
+    ("GET", "/subscribers/[^/]+", "opens a notification connection", "PS3.18 §8.10.4"),
+    ("POST", "/commitment-requests/[0-9.]+", "requests storage commitment", "PS3.18 §13"),
+    ("GET", "/commitment-requests/[0-9.]+", "asks for the result of a storage commitment", "PS3.18 §13"),
+)
+"""What a request of the Worklist and the Storage Commitment Service is for, by verb and the end of its path."""
 _SENTENCES = {
     "GET": "asks for a representation of a resource",
     "HEAD": "asks for the head alone",
@@ -63,7 +80,8 @@ class HttpReader:
         if found := _REQUEST.match(octets):
             verb = found[1].decode()
             fields = (*_request(octets, found), *_headers(octets, found.end()))
-            sentence = f"The client {_SENTENCES.get(verb, 'sends a request')} ({verb}, PS3.18 §8.1)."
+            does, section = _purpose(verb, found[2].partition(b"?")[0].decode("latin-1"))
+            sentence = f"The client {does} ({verb}, {section})."
             private = tuple(_value(octets, one) for field in fields for one in field.children if one.identifying)
             return Reading(text, fields, "", sentence, private)
         if found := _RESPONSE.match(octets):
@@ -77,6 +95,14 @@ class HttpReader:
             return Reading(text, fields, "", f"The server answers {status} {reason} (PS3.18 §8.5).", (), trouble)
         body = Field("Body", f"{len(octets)} octets", "values may identify a patient", "PS3.18 §8.6", 0, len(octets))
         return Reading(text, (body,), "", "", ((0, len(octets)),))
+
+
+def _purpose(verb: str, path: str) -> tuple[str, str]:
+    """What a request is for, and where the standard says so."""
+    for method, end, does, section in _WORK:
+        if method == verb and re.search(f"{end}/?$", path[-2 * _LONGEST :]):
+            return does, section
+    return _SENTENCES.get(verb, "sends a request"), "PS3.18 §8.1"
 
 
 def _value(octets: bytes, parameter: Field) -> tuple[int, int]:
@@ -104,6 +130,8 @@ def _parameter(pair: bytes, at: int) -> Field:
     if name.lower() in _PARAMETERS:
         meaning, section = _PARAMETERS[name.lower()]
         return Field(name, value, meaning, section, at, at + len(pair))
+    if not given and is_uid(name):
+        return Field(name, "", "the work item, or its Transaction UID", "PS3.18 §11.1.2", at, at + len(pair))
     try:
         known = column(name)
         identifying, meaning = known.identifying, f"matching key ({known.vr})"

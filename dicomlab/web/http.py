@@ -448,14 +448,14 @@ class _Adapter(HTTPAdapter):
         if tapped.channel.trace is not None:
             where = urlsplit(request.url or "")
             first = f"{request.method} {request.path_url} HTTP/1.1"
-            tapped.tap_sent(_head(first, {"Host": where.netloc, **request.headers}.items()))
+            tapped.tap_sent(shown_head(first, {"Host": where.netloc, **request.headers}.items()))
             if request.body is not None:
                 request.body = _TappedBody(request.body, tapped)  # type: ignore[assignment]  # any iterable will do
         instead = tapped.site.adapter
         response = (instead.send if instead is not None else super().send)(request, *args, **options)
         if tapped.channel.trace is not None:
             first = f"HTTP/1.1 {response.status_code} {response.reason or ''}".rstrip()
-            tapped.tap_received(_head(first, response.headers.items()))
+            tapped.tap_received(shown_head(first, response.headers.items()))
         return response
 
 
@@ -474,7 +474,7 @@ class _TappedBody:
             yield chunk
 
 
-def _head(first: str, headers: Iterable[tuple[Any, Any]]) -> bytes:
+def shown_head(first: str, headers: Iterable[tuple[Any, Any]]) -> bytes:
     """The head of a message as the trace keeps it: credentials blanked here, before anything is stored."""
     lines = (f"{name}: {'•••' if str(name).lower() in _SECRET else _text(value)}\r\n" for name, value in headers)
     return f"{first}\r\n{''.join(lines)}\r\n".encode()

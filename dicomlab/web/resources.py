@@ -13,9 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
+from pydicom.datadict import tag_for_keyword
+
 from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.columns import LEVELS, Column, Level, column, columns, standard_columns
 from dicomlab.model.query import Key, Query
+from dicomlab.model.workitem_service import WorkQuery
 
 Kind = Literal["search", "retrieve", "metadata", "frames", "bulkdata", "pixeldata", "rendered", "thumbnail"]
 
@@ -232,23 +235,35 @@ class Search:
     """Parameters and attributes that nobody knows."""
 
 
-def parse_search(resource: Resource, text: str) -> Search:
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The query string of a search, sorted: what must match, and the rest."""
+
+    match: dict[str | int, Any]
+    fields: tuple[str, ...] = ()
+    """Attributes to be returned too; ``all``: every one."""
+    limit: int | None = None
+    offset: int = 0
+    fuzzy: bool = False
+    ignored: tuple[str, ...] = ()
+
+
+def read_parameters(text: str) -> Parameters:
     """Read the query string of a search; parameters nobody knows are ignored, as the standard wants.
 
     Raises
     ------
     RemoteProtocolError
-        A value that can't be what its parameter says; a key of a deeper level than the search.
+        A value that can't be what its parameter says.
 
     Source
     ------
-    PS3.18 §8.3.4, §10.6.1.2.
+    PS3.18 §8.3.4.
     """
-    level = resource.level
     numbers = {"limit": -1, "offset": 0}
     fuzzy = False
     match: dict[str | int, Any] = {}
-    include: list[Column] = []
+    fields: list[str] = []
     ignored: list[str] = []
     if text.count("&") >= MAX_PARAMETERS:
         raise RemoteProtocolError(f"more than {MAX_PARAMETERS} parameters", section="PS3.18 §8.3.4")
@@ -260,23 +275,83 @@ def parse_search(resource: Resource, text: str) -> Search:
         elif name == "fuzzymatching":
             fuzzy = value.lower() == "true"
         elif name == "includefield":
-            include += _included(value, level)
+            fields += [one.strip() for one in value.split(",")]
             ignored += [one.strip() for one in value.split(",") if one not in ("", "all") and not _known(one.strip())]
         elif one := _known(name):
             match[one.name] = _value(one, value)
         elif name not in _OTHER_PARAMETERS:
             ignored.append(name)
+    limit = None if numbers["limit"] < 0 else numbers["limit"]
+    return Parameters(match, tuple(fields), limit, numbers["offset"], fuzzy, tuple(dict.fromkeys(ignored)))
+
+
+def parse_search(resource: Resource, text: str) -> Search:
+    """Read what a search request asks.
+
+    Raises
+    ------
+    RemoteProtocolError
+        A value that can't be what its parameter says; a key of a deeper level than the search.
+
+    Source
+    ------
+    PS3.18 §8.3.4, §10.6.1.2.
+    """
+    level, given = resource.level, read_parameters(text)
+    include = [one for field in given.fields for one in _included(field, level)]
     parents = {"StudyInstanceUID": resource.study, "SeriesInstanceUID": resource.series}
     if level != "study" and not resource.study:  # a relational search returns the levels above (PS3.18 Table 10.6.3-4)
         include += _upper("study")
     if level == "instance" and not resource.series:
         include += _upper("series")
+    match: dict[str | int, Any] = {**given.match, **{k: v for k, v in parents.items() if v}}
     try:
-        query = Query.of(level, {**match, **{k: v for k, v in parents.items() if v}}, include=[c.name for c in include])
+        query = Query.of(level, match, include=[c.name for c in include])
     except UsageError as error:
         raise RemoteProtocolError(str(error), section="PS3.18 §8.3.4.1") from error
-    limit = None if numbers["limit"] < 0 else numbers["limit"]
-    return Search(query, limit, numbers["offset"], fuzzy, tuple(dict.fromkeys(ignored)))
+    return Search(query, given.limit, given.offset, given.fuzzy, given.ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSearch:
+    """What a search for work items asks of an origin server."""
+
+    query: WorkQuery
+    limit: int | None = None
+    offset: int = 0
+    fuzzy: bool = False
+    ignored: tuple[str, ...] = ()
+    everything: bool = False
+    """Whether all attributes are to be returned."""
+    tags: frozenset[int] = frozenset()
+    """Attributes to be returned beside the usual ones; of a path the sequence."""
+
+
+def parse_work_search(text: str) -> WorkSearch:
+    """Read what a search request for work items asks.
+
+    Raises
+    ------
+    RemoteProtocolError
+        A value that can't be what its parameter says.
+
+    Source
+    ------
+    PS3.18 §8.3.4, §11.9.1.2.
+    """
+    given = read_parameters(text)
+    found = {field: _tag(field.partition(".")[0]) for field in given.fields}
+    ignored = tuple(one for one in given.ignored if found.get(one) is None)
+    try:
+        query = WorkQuery.of(given.match)
+    except UsageError as error:
+        raise RemoteProtocolError(str(error), section="PS3.18 §8.3.4.1") from error
+    tags = frozenset(tag for tag in found.values() if tag is not None) | {one.column.tag for one in query.keys}
+    return WorkSearch(query, given.limit, given.offset, given.fuzzy, ignored, "all" in given.fields, tags)
+
+
+def _tag(name: str) -> int | None:
+    return int(name, 16) if _HEX.fullmatch(name) else tag_for_keyword(name)
 
 
 def _upper(level: Level) -> Iterable[Column]:
@@ -290,13 +365,12 @@ def _known(name: str) -> Column | None:
         return None
 
 
-def _included(value: str, level: Level) -> Iterable[Column]:
-    names = value.split(",")
-    if "all" in names:
+def _included(name: str, level: Level) -> Iterable[Column]:
+    if name == "all":
         above = LEVELS[: LEVELS.index(level) + 1]
         return columns(c.name for one in above for c in standard_columns(one) if "Related" not in c.name)
-    found = (_known(name.strip()) for name in names)
-    return [c for c in found if c and (c.level is None or LEVELS.index(c.level) <= LEVELS.index(level))]
+    found = _known(name)
+    return (found,) if found and (found.level is None or LEVELS.index(found.level) <= LEVELS.index(level)) else ()
 
 
 def _value(one: Column, text: str) -> object:

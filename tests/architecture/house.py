@@ -35,8 +35,8 @@ CODECS: Mapping[str, tuple[str, ...]] = {
 is one too, and is held to it."""
 
 PURE_MODEL = (
-    "cells", "columns", "matching", "options", "query", "reading", "values", "workitem", "workitem_attributes",
-    "worklist",
+    "cells", "columns", "commitment", "links", "matching", "options", "query", "reading", "summary", "values", "workitem",
+    "workitem_attributes", "workitem_service", "worklist",
 )  # fmt: skip
 """The values of the model that codecs speak; they do no I/O either."""
 

@@ -13,13 +13,14 @@ from tests.architecture.house import LAYERS, Source, called
 MAX_LINES = 500
 TABLES: frozenset[str] = frozenset()
 """Files that may be longer, because they are a table."""
-MAX_TAPS = 11
+MAX_TAPS = 12
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     "pynetdicom": ("dimse/tables.py", "dimse/rare.py"),
     "requests": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
     "urllib3": ("web/http.py", "web/failures.py", "web/auth.py", "web/oidc.py", "web/in_process.py"),
     "av": ("rtv/encode.py",),
+    "websockets": ("web/channel.py",),
     "anywidget": ("notebook/",),
     "ipywidgets": ("notebook/",),
     "IPython": ("notebook/",),
@@ -50,7 +51,7 @@ def codecs_do_no_io(sources: Iterable[Source]) -> Iterator[str]:
     sources = tuple(sources)
     pure = {s.module: s.room for s in sources if s.is_pure}
     for source in sources:
-        if not source.is_pure:
+        if not source.is_pure or source.place == "model/links.py":  # whose very work is to reach upwards
             continue
         allowed = {m for m, room in pure.items() if room in (source.room, "part10", "model")} | {"dicomlab.errors"}
         for name in source.imports(with_typing=False):

@@ -14,7 +14,7 @@ from tests.architecture.house import LIBRARY, sources
 
 PUBLIC = set(
     "Node WebEndpoint MediaSet LiveStream Broadcast Archive Cohort Report Query Instance Volume Trace trace"
-    " Verification Operation options".split()
+    " Verification Operation options inspect model_map".split()
 )
 FIRST_STEP = {"Node", "WebEndpoint", "MediaSet", "Archive", "Cohort", "Report", "Query", "Instance", "Trace", "trace"}
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}

@@ -31,8 +31,8 @@ def dicomlab_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_does_the_main_job_and_tells_it() -> None:
-    told = dicomlab_command("demo")
+def test_the_demo_does_the_main_job_and_tells_it(tmp_path: Path) -> None:
+    told = dicomlab_command("demo", "--to", str(tmp_path))
     assert told.returncode == 0, told.stdout + told.stderr
     assert told.stderr == ""
     count = len(real_files())
@@ -50,6 +50,9 @@ def test_the_demo_does_the_main_job_and_tells_it() -> None:
     ):
         assert sign in told.stdout
     assert not re.search(r"Traceback|Warning", told.stdout)
+    page = (tmp_path / "index.html").read_text()
+    assert "C-FIND on the wire" in page
+    assert not re.search(r"<script|<link|<iframe|(?:src|href)=.(?!data:)|url\(|@import", page)
 
 
 def test_the_demo_notices_what_gets_lost(monkeypatch: pytest.MonkeyPatch) -> None:

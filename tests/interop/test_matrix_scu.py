@@ -35,9 +35,8 @@ UNDELIVERED = {
     ("orthanc", "get", "HTJ2K"),
     ("orthanc", "move", "HTJ2K"),
     ("pynetdicom", "get", "deflated"),  # nobody offers that by default, and it encodes nothing anew
-    *(("dcmqrscp", "get", name) for name in ("JPEG", "JPEG-LS", "J2K", "RLE", "MPEG4")),
 }
-"""What these peers don't send. dcmqrscp takes the first context of the SOP Class, whatever its transfer syntax is."""
+"""What these peers don't send."""
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from tests.peers.processes import ENVIRONMENT, LOOPBACK, Peer, command, free_port, need
 
@@ -139,3 +144,33 @@ class QueryRetrieveScp(DcmtkServer):
         """Store files in it with storescu, in the transfer syntax each one has."""
         for file in files:
             run("storescu", "-R", "-xs", "-aec", self.aet, LOOPBACK, self.port, file)
+
+
+class WorklistScp(DcmtkServer):
+    """``wlmscpfs``: a Modality Worklist of files.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder of its own.
+    items : iterable of Dataset
+        The worklist items, with everything that wlmscpfs asks of one.
+    """
+
+    def __init__(self, folder: Path, items: Iterable[Dataset]) -> None:
+        need("dcmtk")
+        write_worklist(folder / "WORKLIST", items)
+        port = free_port()
+        super().__init__("WORKLIST", port, folder, [command("wlmscpfs") or "wlmscpfs", "-dfp", str(folder), str(port)])
+
+
+def write_worklist(folder: Path, items: Iterable[Dataset]) -> None:
+    """Write worklist items as files, as wlmscpfs and Orthanc's plugin read them."""
+    folder.mkdir()
+    (folder / "lockfile").touch()
+    for number, item in enumerate(items):
+        item.file_meta = FileMetaDataset()
+        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        item.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.31")
+        item.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{number + 1}")
+        dcmwrite(folder / f"{number:04}.wl", item, enforce_file_format=True)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,6 +167,14 @@ _ADD = """(source) => {
 }"""
 _OURS = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output .dl"
 """What this library shows, static or live: all of it lies in a ``dl``."""
+_ASK = """async (expression) => {
+    const {kernel} = window.shown.context.sessionContext.session;
+    const asked = {code: '', silent: true, store_history: false, user_expressions: {asked: expression}};
+    const reply = await kernel.requestExecute(asked).done;
+    const {asked: said} = reply.content.user_expressions;
+    return said.status === 'ok' ? said.data['text/plain'] : `${said.ename}: ${said.evalue}`;
+}"""
+_INTERRUPT = "() => window.shown.context.sessionContext.session.kernel.interrupt()"
 _SERIOUS = """async (where) => {
     const rules = {'scrollable-region-focusable': {enabled: false}};  // browsers let the keyboard in by themselves
     const found = await axe.run(where, {resultTypes: ['violations'], rules});
@@ -225,6 +234,22 @@ class Notebook:
             "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
             for output in cell["outputs"]
         )
+
+    def ask(self, expression: str) -> str:
+        """The repr of an expression in the kernel; no cell is made for it."""
+        said: str = self.page.evaluate(_ASK, expression)
+        return said
+
+    def until(self, expression: str, wanted: str = "True", seconds: float = 20) -> None:
+        """Ask the kernel until an expression has that repr."""
+        deadline = time.monotonic() + seconds
+        while (said := self.ask(expression)) != wanted:
+            assert time.monotonic() < deadline, f"{expression} is {said}, not {wanted}"
+            self.page.wait_for_timeout(50)
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel, as the button does."""
+        self.page.evaluate(_INTERRUPT)
 
     @property
     def cells(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-// The wire, live. The kernel holds the trace; this page asks for the rows that it shows. Text comes in by textContent only.
+// The wire, live. The kernel holds the trace; this page asks for the rows that it shows.
 const ROW = 26, AHEAD = 20, IDLE_MS = 5000, BUSY_MS = 500;
 
 function make(tag, cls, text, attributes = {}) {
@@ -9,11 +9,13 @@ function make(tag, cls, text, attributes = {}) {
   return made;
 }
 
-function render({ model, el }) {
+function build({ root, send, state: given }) {
   const mark = `dlw${Math.random().toString(36).slice(2)}`;
-  const state = { total: 0, of: 0, octets: 0, dropped: 0, parties: [], protocols: [], rows: new Map(), active: 0, ticket: 0, waiting: false, again: false, visible: true };
+  const state = { total: 0, of: 0, octets: 0, dropped: 0, parties: [], protocols: [], rows: new Map(), active: 0, ticket: 0, waiting: false, again: false };
 
-  const root = make("div", "dlw", undefined, { role: "region", "aria-label": "Wire trace" });
+  root.classList.add("dlw");
+  root.setAttribute("role", "region");
+  root.setAttribute("aria-label", "Wire trace");
   const bar = make("div", "dlw-bar");
   const filter = make("input", "", undefined, { type: "search", placeholder: "filter", "aria-label": "Filter messages by text" });
   const protocol = make("select", "", undefined, { "aria-label": "Protocol" });
@@ -36,11 +38,9 @@ function render({ model, el }) {
   const opened = make("div", "dlw-open", undefined, { role: "region", "aria-label": "The open message", tabindex: "0" });
   opened.hidden = true;
   root.append(bar, head, list, opened);
-  el.append(root);
-
+  let pace = BUSY_MS;
   const place = (at) => `${((at + 0.5) / Math.max(state.parties.length, 1)) * 100}%`;
-  const height = () => { list.style.height = `${Math.max(4 * ROW, model.get("height"))}px`; };
-  height();
+  const height = () => { list.style.height = `${Math.max(4 * ROW, given().height)}px`; };
 
   function ask() {
     if (state.waiting) { state.again = true; return; }
@@ -48,7 +48,7 @@ function render({ model, el }) {
     const count = Math.ceil(list.clientHeight / ROW) + 2 * AHEAD;
     state.waiting = true;
     state.ticket += 1;
-    model.send({ ask: "rows", ticket: state.ticket, start: first, count, text: filter.value, protocol: protocol.value, trouble: trouble.checked });
+    send("rows", { ticket: state.ticket, start: first, count, text: filter.value, protocol: protocol.value, trouble: trouble.checked });
   }
 
   function draw() {
@@ -82,11 +82,12 @@ function render({ model, el }) {
     if (from >= 0) {
       const [left, right] = from < to ? [from, to] : [to, from];
       const arrow = make("div", `dlw-arrow${from > to ? " back" : ""}`);
-      for (const one of [arrow, said]) {
-        one.style.left = `calc(${place(left)} + ${one === said ? 6 : 0}px)`;
-        one.style.width = `calc(${((right - left) / state.parties.length) * 100}% - ${one === said ? 12 : 0}px)`;
-      }
-      if (from > to) said.style.textAlign = "right";
+      arrow.style.left = place(left);
+      arrow.style.width = `${((right - left) / state.parties.length) * 100}%`;
+      const near = (left + 0.5) / state.parties.length < 0.5;  // text runs to the side where there is more room
+      said.style.left = near ? `calc(${place(left)} + 6px)` : "6px";
+      said.style.right = near ? "6px" : `calc(100% - ${place(right)} + 6px)`;
+      said.style.textAlign = near ? "left" : "right";
       lane.append(arrow);
     }
     lane.append(said);
@@ -116,13 +117,14 @@ function render({ model, el }) {
 
   function open() {
     const row = state.rows.get(state.active);
-    if (row) model.send({ ask: "open", number: row[0] });
+    if (row) send("open", { number: row[0] });
   }
 
   function close() {
     if (opened.hidden) return;
     opened.hidden = true;
     opened.replaceChildren();
+    send("closed");
     list.focus();
   }
 
@@ -213,8 +215,8 @@ function render({ model, el }) {
   }
 
   function answered(message) {
-    if (message.answer === "open") return show(message);
-    if (message.answer !== "rows") return;
+    if (message.kind === "open") return show(message);
+    if (message.kind !== "rows") return;
     state.waiting = false;
     if (message.ticket === state.ticket) {
       const grown = message.of !== state.of;
@@ -250,24 +252,20 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   opened.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } });
-  model.on("msg:custom", answered);
-  model.on("change:height", height);
 
   // Asks again while it is seen: soon where it grows, seldom where nothing comes, never where nobody looks.
-  let pace = BUSY_MS, timer = 0;
-  const seen = new IntersectionObserver(([one]) => { state.visible = one.isIntersecting; });
-  seen.observe(root);
+  let timer = 0;
   const tick = () => {
-    if (state.visible && document.visibilityState === "visible") { state.waiting = false; ask(); }
+    state.waiting = false;
+    ask();
     timer = setTimeout(tick, pace);
   };
-  tick();
-  return () => {
-    clearTimeout(timer);
-    seen.disconnect();
-    model.off("msg:custom", answered);
-    model.off("change:height", height);
+  return {
+    state: height,
+    message: answered,
+    seen: (visible) => { clearTimeout(timer); if (visible) tick(); },
+    ended: () => clearTimeout(timer),
   };
 }
 
-export default { render };
+export default { render: (context) => view(context, "wire", build) };

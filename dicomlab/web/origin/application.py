@@ -12,15 +12,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomlab.errors import DicomlabError, RemoteProtocolError
+from dicomlab.model.commitment import Commitments
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Holdings
+from dicomlab.model.workitem_service import WorkItemHoldings
 from dicomlab.web.origin.address import Address, address_of, is_ours
 from dicomlab.web.origin.answer import Problem
 from dicomlab.web.origin.capabilities import OFFERS, capabilities
+from dicomlab.web.origin.channel import Channels
+from dicomlab.web.origin.commitment import PATH as COMMITMENTS
+from dicomlab.web.origin.commitment import Committing
 from dicomlab.web.origin.faults import Faulty
 from dicomlab.web.origin.limits import Limits
 from dicomlab.web.origin.negotiation import Accept
@@ -29,13 +34,15 @@ from dicomlab.web.origin.search import Searching
 from dicomlab.web.origin.store import Storing
 from dicomlab.web.origin.viewer import Viewer
 from dicomlab.web.origin.wado_uri import answer_uri
+from dicomlab.web.origin.worklist import CHANNELS, PATH, Worklist
 from dicomlab.web.resources import Resource
 
 ROOT = "/dicom-web"
-METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+_CHANGING = ("POST", "PUT", "DELETE")
 _LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Web pages that may read answers: those served by this machine. A page from elsewhere must not read patients."""
-_EXPOSED = ("Warning", "Content-Location", "ETag", "Accept-Ranges", "Content-Range", "Retry-After")
+_EXPOSED = ("Warning", "Location", "Content-Location", "ETag", "Accept-Ranges", "Content-Range", "Retry-After")
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,16 @@ class Setting:
 class _Origin:
     """Answers the requests of one application."""
 
-    def __init__(self, holdings: Holdings, setting: Setting) -> None:
+    def __init__(
+        self,
+        holdings: Holdings,
+        setting: Setting,
+        workitems: WorkItemHoldings | None,
+        commitments: Commitments | None,
+    ) -> None:
         self._holdings, self._setting = holdings, setting
+        self._worklist = Worklist(workitems, setting.limits) if workitems is not None else None
+        self._committing = Committing(commitments, setting.limits) if commitments is not None else None
         self._searching = Searching(holdings, setting.limits, setting.faults)
         self._retrieve = Retrieve(holdings, setting.limits, setting.faults)
         self._storing = Storing(holdings, setting.limits, setting.faults)
@@ -91,13 +106,19 @@ class _Origin:
         parameters = dict(request.query_params)
         accept = Accept.parse(parameters.get("accept") or headers.get("accept", ""))
         if request.method == "OPTIONS":
-            return _capabilities(accept, address)
+            return _capabilities(accept, address, work=self._worklist is not None and self._committing is not None)
         if path in ("", "/", "/wado") and request.method in ("GET", "HEAD"):
             if parameters.get("requestType", "").upper() == "WADO":
                 limits = self._setting.limits
                 return await run_in_threadpool(answer_uri, self._retrieve, parameters, address, headers, limits)
             if path != "/wado":
-                return _capabilities(accept, address)
+                return _capabilities(accept, address, work=self._worklist is not None and self._committing is not None)
+        if self._worklist is not None and path.startswith(PATH):
+            return await self._worklist.answer(request, path, address, accept)
+        if self._committing is not None and path.startswith(COMMITMENTS):
+            return await self._committing.answer(request, path, accept)
+        if request.method == "PUT":
+            raise Problem(405, "only the state of a work item is put (PS3.18 §11.7)", _ALLOW_READ)
         try:
             resource = Resource.parse(path)
         except RemoteProtocolError as error:
@@ -123,12 +144,12 @@ class _Origin:
 _ALLOW_READ = {"Allow": "GET, HEAD, OPTIONS"}
 
 
-def _capabilities(accept: Accept, address: Address) -> Response:
+def _capabilities(accept: Accept, address: Address, *, work: bool) -> Response:
     chosen = accept.best(OFFERS)
     if not chosen:
         raise Problem(406, f"capabilities are given as {', '.join(OFFERS)}")
     kind = f"{chosen}; charset=utf-8" if chosen.startswith("text/") else chosen
-    return Response(capabilities(chosen, address.base), 200, {"Allow": ", ".join(METHODS)}, media_type=kind)
+    return Response(capabilities(chosen, address.base, work=work), 200, {"Allow": ", ".join(METHODS)}, media_type=kind)
 
 
 class _Door:
@@ -143,10 +164,16 @@ class _Door:
         self._app, self._setting, self._viewer = app, setting, viewer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if problem := self._objection(scope, headers):
+        problem = self._objection(scope, headers)
+        if scope["type"] == "websocket":
+            if problem:
+                await send({"type": "websocket.close", "code": 1008, "reason": "not from there"})
+            else:
+                await self._app(scope, receive, send)
+        elif problem:
             await problem.answer()(scope, receive, send)
         elif self._viewer.serves(scope["path"]):
             await self._viewer(scope, receive, send)
@@ -163,7 +190,8 @@ class _Door:
                 f"nobody told this server that it is {name[:100]!r}; Archive(web_hosts=[...]) does, for a proxy's name",
             )
         origin = headers.get("origin", "")
-        if scope["method"] in ("POST", "DELETE") and origin and not self._may_write(origin, host):
+        reading = scope["type"] == "http" and scope["method"] not in _CHANGING
+        if not reading and origin and not self._may_write(origin, host):  # (no browser keeps a page from a WebSocket)
             return Problem(
                 403, f"pages of {origin[:100]!r} may not change anything here; Archive(web_origins=[...]) lets them"
             )
@@ -180,7 +208,13 @@ async def _failed(request: Request, error: Exception) -> Response:
     return Problem(500, "the server failed over this request").answer()
 
 
-def app(holdings: Holdings, setting: Setting | None = None, viewer: Viewer | None = None) -> ASGIApp:
+def app(
+    holdings: Holdings,
+    setting: Setting | None = None,
+    viewer: Viewer | None = None,
+    workitems: WorkItemHoldings | None = None,
+    commitments: Commitments | None = None,
+) -> ASGIApp:
     """The origin server as an ASGI application, below ``/dicom-web``.
 
     Parameters
@@ -189,18 +223,28 @@ def app(holdings: Holdings, setting: Setting | None = None, viewer: Viewer | Non
     setting : Setting, optional
     viewer : Viewer, optional
         Pages to be served beside it.
+    workitems : WorkItemHoldings, optional
+        The work items of the Worklist Service; without them there is none.
+    commitments : Commitments, optional
+        Who commits to what is stored; without it there is no Storage Commitment Service.
 
     Source
     ------
-    PS3.18 §10 (Studies Service), §9 (URI Service), §8.9 (capabilities).
+    PS3.18 §10 (Studies), §9 (URI), §11 (Worklist), §13 (Storage Commitment), §8.9 (capabilities).
     """
     setting = setting or Setting()
-    origin: Any = _Origin(holdings, setting).__call__
+    origin: Any = _Origin(holdings, setting, workitems, commitments).__call__
     cors = Middleware(
         CORSMiddleware, allow_origin_regex=_LOCAL, allow_origins=list(setting.origins), allow_methods=list(METHODS),
         allow_headers=["*"], expose_headers=list(_EXPOSED), max_age=600,
     )  # fmt: skip
     methods = list(METHODS)
-    routes = [Route(ROOT, origin, methods=methods), Route(ROOT + "/{path:path}", origin, methods=methods)]
+    routes: list[BaseRoute] = [
+        Route(ROOT, origin, methods=methods),
+        Route(ROOT + "/{path:path}", origin, methods=methods),
+    ]
+    if workitems is not None:
+        channels: Any = Channels(workitems, setting.limits).__call__
+        routes.append(WebSocketRoute(f"{ROOT}{CHANNELS}/{{receiver}}", channels))
     service = Starlette(routes=routes, middleware=[cors], exception_handlers={Exception: _failed})
     return _Door(Faulty(service, setting.faults), setting, viewer or Viewer())

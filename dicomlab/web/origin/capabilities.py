@@ -7,7 +7,7 @@ PS3.18 §8.9 (Retrieve Capabilities), Annex H (Capabilities Description).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -36,6 +36,10 @@ class Transaction:
     gives: Sequence[str]
     parameters: Sequence[str] = ()
     takes: Sequence[str] = ()
+
+
+Resources = Mapping[str, tuple[Transaction, ...]]
+"""Path to what can be done there."""
 
 
 def _retrieve(what: str, rendered: bool = True) -> dict[str, tuple[Transaction, ...]]:
@@ -79,11 +83,37 @@ def _resources() -> dict[str, tuple[Transaction, ...]]:
     return found
 
 
+def _work() -> dict[str, tuple[Transaction, ...]]:
+    one, subscriber = "/workitems/{workitem}", "/workitems/{workitem}/subscribers/{aetitle}"
+    dataset, commitment = (DICOM_JSON, "application/dicom+xml"), "/commitment-requests/{transaction}"
+    return {
+        "/workitems": (_search("Workitems"), Transaction("POST", "CreateWorkitem", (), ("workitem",), dataset)),
+        one: (
+            Transaction("GET", "RetrieveWorkitem", dataset, ("accept",)),
+            Transaction("POST", "UpdateWorkitem", (), ("transaction-uid",), dataset),
+        ),
+        f"{one}/state": (Transaction("PUT", "ChangeWorkitemState", (), (), dataset),),
+        f"{one}/cancelrequest": (Transaction("POST", "RequestWorkitemCancellation", (), (), dataset),),
+        subscriber: (
+            Transaction("POST", "SubscribeWorkitem", (), ("deletionlock", "filter")),
+            Transaction("DELETE", "UnsubscribeWorkitem", ()),
+        ),
+        f"{subscriber}/suspend": (Transaction("POST", "SuspendSubscription", ()),),
+        "/subscribers/{aetitle}": (Transaction("GET", "OpenNotificationConnection", ()),),
+        commitment: (
+            Transaction("POST", "RequestStorageCommitment", dataset, ("accept",), dataset),
+            Transaction("GET", "ResultOfStorageCommitment", dataset, ("accept",)),
+        ),
+    }
+
+
 RESOURCES = _resources()
-"""Every resource below the base URL, and what can be done with it."""
+"""Every resource of instances below the base URL, and what can be done with it."""
+WORK = _work()
+"""The same of work items and commitments, where there are any."""
 
 
-def capabilities(media_type: str, base_url: str) -> bytes:
+def capabilities(media_type: str, base_url: str, *, work: bool = False) -> bytes:
     """Describe the services.
 
     Parameters
@@ -91,33 +121,36 @@ def capabilities(media_type: str, base_url: str) -> bytes:
     media_type : str
         One of ``OFFERS``.
     base_url : str
+    work : bool
+        Whether it has work items and commits to what it stores.
 
     Source
     ------
     PS3.18 §8.9.3, Annex H.
     """
+    resources = {**RESOURCES, **WORK} if work else RESOURCES
     if media_type == JSON:
         import msgspec
 
-        return msgspec.json.encode(_described(base_url))
+        return msgspec.json.encode(_described(base_url, resources))
     if media_type == HTML:
-        return _page(base_url).encode()
-    return "".join(_wadl(base_url)).encode()
+        return _page(base_url, resources).encode()
+    return "".join(_wadl(base_url, resources)).encode()
 
 
-def _described(base_url: str) -> dict[str, Any]:
+def _described(base_url: str, resources: Resources) -> dict[str, Any]:
     def one(transaction: Transaction) -> dict[str, Any]:
         facts = {"name": transaction.method, "id": transaction.name, "parameters": list(transaction.parameters)}
         return facts | {"request": list(transaction.takes), "response": list(transaction.gives)}
 
-    rows = [{"path": path, "methods": [one(t) for t in transactions]} for path, transactions in RESOURCES.items()]
+    rows = [{"path": path, "methods": [one(t) for t in transactions]} for path, transactions in resources.items()]
     return {"resources": {"base": base_url, "resource": rows}}
 
 
-def _wadl(base_url: str) -> Iterator[str]:
+def _wadl(base_url: str, resources: Resources) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<application xmlns="http://wadl.dev.java.net/2009/02">\n'
     yield f'<resources base="{escape(base_url)}">\n'
-    for path, transactions in RESOURCES.items():
+    for path, transactions in resources.items():
         yield f'<resource path="{escape(path.lstrip("/"))}">\n'
         for one in transactions:
             yield f'<method name="{one.method}" id="{one.name}">'
@@ -131,15 +164,15 @@ def _wadl(base_url: str) -> Iterator[str]:
     yield "</resources>\n</application>\n"
 
 
-def _page(base_url: str) -> str:
+def _page(base_url: str, resources: Resources) -> str:
     rows = "".join(
         f"<tr><td>{one.method}</td><td>{escape(path)}</td><td>{one.name}</td>"
         f"<td>{escape(', '.join(one.gives))}</td></tr>"
-        for path, transactions in RESOURCES.items()
+        for path, transactions in resources.items()
         for one in transactions
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>DICOM Web Services</title></head><body>'
-        f"<h1>DICOM Web Services</h1><p>Studies Service (PS3.18 §10) at {escape(base_url)}</p>"
+        f"<h1>DICOM Web Services</h1><p>PS3.18 at {escape(base_url)}</p>"
         f"<table><tr><th>Method</th><th>Resource</th><th>Transaction</th><th>Gives</th></tr>{rows}</table></body></html>"
     )

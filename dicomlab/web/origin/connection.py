@@ -49,6 +49,12 @@ def watched(limits: Limits) -> type[asyncio.Protocol]:
                 self._head_due.cancel()
                 self._head_due = None
 
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            if self._head_due is not None:  # from here on it is no connection of requests
+                self._head_due.cancel()
+                self._head_due = None
+            super().handle_websocket_upgrade(event)
+
         def pause_writing(self) -> None:
             super().pause_writing()
             if self._read_due is None:

@@ -31,6 +31,12 @@ class Limits:
         Seconds that a connection may wait for its next request.
     connections : int
         Connections at a time; more are answered 503.
+    dataset_octets : int
+        Octets of one data set that is no instance (a work item, a request for commitment); more is 413.
+    channels : int
+        Notification connections at a time; more are refused.
+    frame_octets : int
+        Octets of a message that a client may send over one.
     """
 
     request_octets: int = 4 << 30
@@ -43,3 +49,6 @@ class Limits:
     idle_s: float = 60.0
     keep_s: float = 30.0
     connections: int = 128
+    dataset_octets: int = 4 << 20
+    channels: int = 64
+    frame_octets: int = 4096

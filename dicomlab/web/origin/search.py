@@ -23,7 +23,7 @@ from dicomlab.web.origin.answer import Problem, octets_piece, warning, with_part
 from dicomlab.web.origin.limits import Limits
 from dicomlab.web.origin.negotiation import Accept
 from dicomlab.web.origin.retrieve import DICOM_XML
-from dicomlab.web.resources import Resource, Search, parse_search
+from dicomlab.web.resources import Resource, Search, WorkSearch, parse_search
 from dicomlab.web.xml_model import to_xml
 
 OFFERS = (DICOM_JSON, "application/json", multipart_of(DICOM_XML))
@@ -68,7 +68,7 @@ class Searching:
         except RemoteProtocolError as error:
             raise Problem(400, str(error)) from error
         rows, remaining = self._page(search, resource, address)
-        headers = warning(*_remarks(search, remaining)) | {"Cache-Control": "no-store"}
+        headers = warning(*remarks(search, remaining)) | {"Cache-Control": "no-store"}
         if not rows and accept.names(DICOM_JSON, DICOM_XML):
             return Response(status_code=204, headers=headers)
         if chosen.startswith(RELATED):
@@ -101,7 +101,7 @@ def _row(row: dict[str, Any], resource: Resource, address: Address) -> dict[str,
     return dict(sorted(row.items()))
 
 
-def _remarks(search: Search, remaining: int) -> list[str]:
+def remarks(search: Search | WorkSearch, remaining: int) -> list[str]:
     """What is said beside the matches (PS3.18 §8.3.4.2, §8.3.4.4)."""
     said = []
     if remaining:

@@ -11,7 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dicomlab.errors import Unreachable
+from dicomlab.model.commitment import Commitments
 from dicomlab.model.protocols import Holdings
+from dicomlab.model.workitem_service import WorkItemHoldings
 from dicomlab.web.origin.application import ROOT, Setting, app
 from dicomlab.web.origin.connection import watched
 from dicomlab.web.origin.limits import Limits
@@ -37,7 +39,8 @@ class OriginServer:
             raise Unreachable(f"can't listen: {error.strerror or error}", endpoint=f"{host}:{port}") from error
         self.host, self.port = host, int(self._socket.getsockname()[1])
         config = uvicorn.Config(
-            application, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none",
+            application, log_config=None, log_level="critical", access_log=False, lifespan="off",
+            ws="websockets-sansio", ws_max_size=limits.frame_octets, ws_per_message_deflate=False,
             http=watched(limits), loop="asyncio", limit_concurrency=limits.connections, proxy_headers=False,
             timeout_keep_alive=max(int(limits.keep_s), 1), timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=MAX_HEAD, server_header=False,
@@ -99,7 +102,13 @@ class OriginServer:
 
 
 def serve(
-    holdings: Holdings, *, host: str = "127.0.0.1", port: int = 0, setting: Setting | None = None
+    holdings: Holdings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    setting: Setting | None = None,
+    workitems: WorkItemHoldings | None = None,
+    commitments: Commitments | None = None,
 ) -> OriginServer:
     """Serve holdings over HTTP, in the background; it answers when this returns.
 
@@ -111,6 +120,10 @@ def serve(
     port : int
         0 takes a free one.
     setting : Setting, optional
+    workitems : WorkItemHoldings, optional
+        The work items of the Worklist Service; without them there is none.
+    commitments : Commitments, optional
+        Who commits to what is stored; without it there is no Storage Commitment Service.
 
     Raises
     ------
@@ -122,4 +135,4 @@ def serve(
     PS3.18 §10 (Studies Service).
     """
     setting, viewer = setting or Setting(), Viewer()
-    return OriginServer(app(holdings, setting, viewer), host, port, setting.limits, viewer)
+    return OriginServer(app(holdings, setting, viewer, workitems, commitments), host, port, setting.limits, viewer)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pandas
 import pytest
 from pydicom import Dataset
 
-from dicomlab import Archive, Instance, UsageError
+from dicomlab import Archive, Cohort, Instance, Interrupted, Report, UsageError
+from dicomlab.dimse.handlers import Asked
 from dicomlab.samples.phantom import phantom_datasets
 
 
@@ -113,3 +115,42 @@ def test_names_and_pages_that_the_web_door_knows() -> None:
         page = {"Origin": "https://viewer.example"}
         allowed = session.get(url, headers=page, timeout=10).headers["Access-Control-Allow-Origin"]
         assert allowed == "https://viewer.example"
+
+
+def test_a_cohort_of_another_path_is_an_answer(tmp_path: Path) -> None:
+    """A gateway in two lines: C-FIND becomes QIDO-RS, C-GET and C-MOVE become WADO-RS, and nothing is lost by it."""
+    with Archive() as behind:
+        behind.add(phantom_datasets(patients=2, slices=2), progress=False)
+        web = behind.web
+
+        def instances(asked: Asked) -> Cohort:
+            return web.find("instance", SOPInstanceUID=list(asked.uids), progress=False)
+
+        handlers = {"C-FIND": lambda asked: web.find(asked.query), "C-GET": instances, "C-MOVE": instances}
+        with Archive(address="GATEWAY@127.0.0.1:0", handlers=handlers) as gateway:
+            for level in ("patient", "study", "series"):
+                through = gateway.node.find(level)
+                assert len(through) == {"patient": 2, "study": 4, "series": 4}[level]
+                assert through.warnings.empty
+                pandas.testing.assert_frame_equal(through.to_dataframe(), web.find(level).to_dataframe())
+            studies = gateway.node.find("study", StudyDate="2026-01-05", PatientID="SYN-001")
+            for method in ("get", "move"):
+                report = studies.retrieve(tmp_path / method, method=method, verify="sha256")
+                assert report.counts == {"done": 2}
+                assert {one.sha256 for one in report} == {
+                    one.sha256
+                    for one in web.find("study", StudyDate="2026-01-05").retrieve(
+                        tmp_path / f"web-{method}", verify="sha256"
+                    )
+                }
+
+
+def test_a_retrieve_that_breaks_off_at_its_list_says_so_in_a_report(tmp_path: Path, datasets: list[Dataset]) -> None:
+    with Archive() as archive:
+        archive.add(datasets, progress=False)
+        series = archive.node.find("series", Modality="CT")
+        with archive.faults.abort(at_pdu=3), pytest.raises(Interrupted) as caught:
+            series.retrieve(tmp_path)
+    assert isinstance(caught.value.partial, Report)
+    assert not caught.value.partial
+    assert len(caught.value.partial) == 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from dicomlab.archive.workitem_tables import MAX_KEPT_EVENTS
 from dicomlab.archive.workitems import WorkItemStore
-from dicomlab.errors import ServiceError, UsageError
+from dicomlab.errors import Interrupted, ServiceError, UsageError
 from dicomlab.model.query import Query
 from dicomlab.model.workitem import FILTERED, GLOBAL, Done
 from dicomlab.model.workitems import WorkItems, dataset_of, scheduled
@@ -299,3 +300,23 @@ def test_a_deliverer_that_fails_changes_nothing(store: WorkItemStore, items: Wor
     assert "could not be announced" in caplog.text
     end()
     assert len(store) == 1
+
+
+def test_what_breaks_in_the_middle_is_undone(store: WorkItemStore, items: WorkItems, tmp_path: Path) -> None:
+    items.subscribe()
+    uid = items.create(ProcedureStepLabel="A").uid
+    with sqlite3.connect(tmp_path / "workitems.sqlite") as other:  # a medium that takes items, and no events
+        other.execute("CREATE TRIGGER broken BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    other.close()
+    before = store.retrieve(uid)
+    for change in (
+        lambda: items.create(ProcedureStepLabel="B"),
+        lambda: items.claim(uid),
+        lambda: items.request_cancel(uid),
+        lambda: items.update(uid, {"InputReadinessState": "UNAVAILABLE"}),
+    ):
+        with pytest.raises(Interrupted, match="disk full"):
+            change()
+    assert store.retrieve(uid) == before
+    assert len(store) == 1
+    assert len(store.events("LAB1")) == 1

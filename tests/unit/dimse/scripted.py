@@ -81,16 +81,17 @@ class Script:
 
 
 @contextmanager
-def playing(play: Callable[[Script], object]) -> Iterator[str]:
-    """Play on a free port for one connection; gives the address. What the script finds wrong, the test fails with."""
+def playing(play: Callable[[Script], object], connections: int = 1) -> Iterator[str]:
+    """Play on a free port, for one connection after the other; gives the address. What the script finds wrong, the test fails with."""
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            sock, _ = server.accept()
-            with sock:
-                sock.settimeout(10)
-                play(Script(sock))
+            for _ in range(connections):
+                sock, _ = server.accept()
+                with sock:
+                    sock.settimeout(10)
+                    play(Script(sock))
         except ConnectionError:
             pass  # the other side ended it, which the test looks at from there
         except BaseException as error:  # noqa: BLE001  (carried to the thread of the test)

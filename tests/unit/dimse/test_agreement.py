@@ -82,7 +82,7 @@ def test_answers_that_are_no_answers() -> None:
     assert [c.accepted for c in agreed] == ["", "", EXPLICIT]
     assert [c.roles_granted for c in agreed] == [(), (), ("SCU",)]
     assert agreed.contexts[2].extended == b"\1\0"
-    assert agreed.to_dataframe()["extended"].tolist()[2] == "01 00"
+    assert agreed.to_dataframe()["extended"].tolist()[2] == "01 00"  # of no Query/Retrieve class
     assert dict(agreed.facts)["operations at a time"] == "any number invoked, 3 performed"
     assert dict(agreed.facts)["implementation"] == "not named"
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.filereader import read_dataset
 
-from dicomlab.dimse.command import MAX_COMMAND, Command, decode_command, encode_command
+from dicomlab.dimse.command import (
+    MAX_COMMAND,
+    Command,
+    about_class,
+    decode_command,
+    encode_command,
+    meaning_of,
+)
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 
 ECHO = bytes.fromhex(
@@ -131,3 +138,18 @@ def test_what_a_response_says_in_its_own_words() -> None:
     assert Command.of("C-FIND-RSP", **fields).comment == ""
     said = Command.of("C-FIND-RSP", **fields, ErrorComment="no", OffendingElement=(0x00100010, 0x00080020))
     assert decode_command(encode_command(said)).comment == "no; offending: (0010,0010), (0008,0020)"
+
+
+def test_what_an_action_and_an_event_are_about() -> None:
+    """By the SOP Class: the numbers of one mean nothing in another."""
+    ups, commitment = "1.2.840.10008.5.1.4.34.6.1", "1.2.840.10008.1.20.1"
+    asked = Command.of("N-ACTION-RQ", MessageID=1, RequestedSOPClassUID=ups, ActionTypeID=1)
+    assert asked.what == "Change UPS State"
+    told = Command.of("N-EVENT-REPORT-RQ", MessageID=1, AffectedSOPClassUID=commitment, EventTypeID=2)
+    assert told.what == "Storage Commitment Request Complete - Failures Exist"
+    assert Command.of("N-ACTION-RQ", MessageID=1, RequestedSOPClassUID="1.2.3", ActionTypeID=9).what == "ActionTypeID 9"
+    assert not Command.of("C-ECHO-RQ", MessageID=1).what
+    assert meaning_of("EventTypeID", 3, ups) == "UPS Progress Report"
+    assert not meaning_of("Priority", 1, ups)
+    assert about_class("N-SET-RQ", ups, "1.2") == {"RequestedSOPClassUID": ups, "RequestedSOPInstanceUID": "1.2"}
+    assert about_class("N-CREATE", ups) == {"AffectedSOPClassUID": ups}

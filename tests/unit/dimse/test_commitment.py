@@ -77,6 +77,33 @@ def ask(association: Any, transaction: Transaction, **changes: Any) -> Command:
     return command
 
 
+def test_a_transaction_uid_in_use_is_a_duplicate(start: Callable[..., Pacs]) -> None:
+    """The first one has its report; the second, of the same UID, has everything failed (0131H)."""
+    pacs = start()
+    port = free_port()
+    pacs.known["LAB1"] = ("127.0.0.1", port)
+    node = Node(str(pacs.node.address), me=f"LAB1:{port}")
+    node.store(ONE, progress=False)
+    arrived: list[Result] = []
+    done = threading.Event()
+
+    def take(result: Result) -> None:
+        arrived.append(result)
+        if len(arrived) == 2:
+            done.set()
+
+    reference = (CT, str(ONE.SOPInstanceUID))
+    with Lease(Expected(transactions=("1.2.9",), on_result=take), "LAB1", "127.0.0.1", port, grace_s=5.0):
+        with node._peer.associate([Proposal(tables.COMMITMENT, tables.UNCOMPRESSED)]) as association:
+            for _ in range(2):
+                assert ask(association, Transaction("1.2.9", (reference,))).status == 0
+        assert done.wait(10)
+    assert sorted(arrived, key=lambda one: len(one.failed)) == [
+        Result("1.2.9", (reference,), {}),
+        Result("1.2.9", (), {reference: 0x0131}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [

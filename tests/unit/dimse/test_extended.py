@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicomlab.dimse.extended import OPTIONS, answer_options, decode_options, encode_options
+from dicomlab.dimse.extended import OPTIONS, answer_options, decode_options, encode_options, shown_options
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_what_is_granted_is_what_was_asked_and_can_be_done() -> None:
     assert answer_options(b"\1\1", "MOVE", able) == b"\1\0"
     assert answer_options(b"\2", "FIND", able) == b"\0"
     assert decode_options(b"\1\1\1\1\1\1\1\1\1", "FIND") == set(OPTIONS)
+
+
+def test_what_was_granted_is_shown_in_words() -> None:
+    assert shown_options(b"\1\0\1", "FIND") == "relational, fuzzy"
+    assert shown_options(b"\0\1", "GET") == "enhanced"
+    assert shown_options(b"\0", "FIND") == "none"
+    assert shown_options(b"\1\0", "") == "01 00"
+    assert shown_options(None, "FIND") == ""

@@ -125,7 +125,7 @@ def test_a_reader_follows_the_state_table_and_the_contexts() -> None:
         reader("received", vector("release_rp")),
     ]
     assert [one.state.partition(" ")[0] for one in said] == ["Sta5", "Sta6", "Sta6", "Sta6", "Sta7", "Sta1"]
-    assert "1 of 1 presentation contexts" in said[1].sentence
+    assert "1 of 1 presentation context." in said[1].sentence
     assert said[2].sentence.startswith("C-FIND-RQ asks for matches")
     assert any(one.name == "(0010,0010) PatientName" for one in flat(said[3].fields))
     assert not any("Doe" in one.text + one.sentence for one in said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from dicomlab import trace
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse import retrieve as module
-from dicomlab.dimse.command import Command
+from dicomlab.dimse.command import Command, encode_command
 from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_tree, keys_of
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.node import Node
 from dicomlab.dimse.storage import send_instance
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError, Unreachable, UsageError
 from dicomlab.model.address import AEAddress, OwnAE
-from dicomlab.model.progress import Control
+from dicomlab.model.progress import Control, Work
 from dicomlab.model.protocols import Arrival, Wanted
 from dicomlab.part10.files import FileWriter, read_file_meta
 from tests.peers.processes import free_port
@@ -240,7 +240,7 @@ def test_what_did_not_come_is_told_in_the_peers_words(
         final(script, "GET", status, uids, **({"ErrorComment": "disk"} if uids else {}))
         script.release()
 
-    with playing(play) as address:
+    with playing(play, connections=2 if status in (0xB000, 0xA702) else 1) as address:
         Node(address).deliver([Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2)], sink, Control(), retries=0)
     assert {uid: text.split(" (disk)")[0] for uid, text in sink.failures.items()} == {
         uid: text.split(" (disk)")[0] for uid, text in told.items()
@@ -477,7 +477,7 @@ def test_series_stay_whole_and_shares_are_even() -> None:
     assert {one for share in shares for one in share} == set(some)
     series = [{one.series_instance_uid for one in share} for share in shares]
     assert not series[0] & series[1]
-    assert len(module._shares(some, module.Manner("move"))) == 1
+    assert len(module._shares(some, module.Manner("move"))) == 2
     assert len(module._shares(some[:30], module.Manner())) == 1
 
 
@@ -560,10 +560,10 @@ def test_a_peer_without_resources_is_asked_again_for_what_is_missing(sink: Arriv
 
     def play(script: Script) -> None:
         script.establish(scp=True)
-        for status in (0xA701, 0xA702, 0x0000):
+        for status in (0xA701, 0xA700, 0x0000):
             command, data = script.message()
             asked.append(dict(keys_of(data, EXPLICIT))[0x00080018,])
-            if status == 0xA702:
+            if status == 0xA700:
                 give(script, "1.2.1")
             script.say(command.response(status))
         script.release()
@@ -573,6 +573,86 @@ def test_a_peer_without_resources_is_asked_again_for_what_is_missing(sink: Arriv
     assert asked == ["1.2.1\\1.2.2", "1.2.1\\1.2.2", "1.2.2"]
     assert sink.arrived == {"1.2.1"}
     assert sink.failures == {}  # it said Success: whoever asked compares
+
+
+def test_what_cannot_be_sent_is_asked_for_once_more_in_one_context_for_each_class(sink: Arrivals) -> None:
+    """Some peers send on the first context that was accepted for a SOP Class, whatever its transfer syntax is."""
+    asked: list[tuple[str, list[tuple[str, ...]]]] = []
+
+    def play(script: Script) -> None:
+        request = script.establish(scp=True)
+        command, data = script.message()
+        uids = dict(keys_of(data, EXPLICIT))[0x00080018,]
+        asked.append((uids, [c.transfer_syntaxes for c in request.contexts if c.abstract_syntax == CT]))
+        if len(asked) == 1:
+            give(script, "1.2.1")
+            failed = encode_tree({FAILED_SOP_INSTANCE_UID_LIST: ("UI", ["1.2.2", "1.2.3"])}, EXPLICIT)
+            script.say(command.response(0xB000, data=True), failed, context=1)
+        else:
+            give(script, "1.2.2")
+            script.say(command.response(0xA702), context=1)
+        script.release()
+
+    with playing(play, connections=2) as address:
+        Node(address).deliver(
+            [Wanted("1", "1.2", f"1.2.{n}", CT) for n in (1, 2, 3)], sink, Control(), method="get", retries=0
+        )
+    assert sink.arrived == {"1.2.1", "1.2.2"}
+    assert list(sink.failures) == ["1.2.3"]
+    assert sink.failures["1.2.3"].startswith("A702H")
+    (first, contexts), (second, one) = asked
+    assert (first, second) == ("1.2.1\\1.2.2\\1.2.3", "1.2.2\\1.2.3")
+    assert len(contexts) > 5
+    assert one == [(*tables.COMPRESSED, *tables.UNCOMPRESSED)]
+
+
+def test_what_cannot_be_asked_for_again_is_told_as_it_was(sink: Arrivals) -> None:
+    times: list[int] = []
+
+    def play(script: Script) -> None:
+        times.append(1)
+        if len(times) == 2:
+            script.read()
+            script.send(pdu.AssociateReject(1, 1, 1))
+            return
+        script.establish(scp=True)
+        final(script, "GET", 0xA702)
+        script.release()
+
+    with playing(play, connections=2) as address:
+        Node(address).deliver([Wanted("1", "1.2", "1.2.1", CT)], sink, Control(), method="get", retries=0)
+    assert sink.failures["1.2.1"].startswith("A702H")
+
+
+@pytest.mark.parametrize("where", ["association", "identifier"])
+def test_cancelling_ends_a_wait_for_the_answer_or_its_end_at_once(sink: Arrivals, where: str) -> None:
+    """Whatever the time-outs are: the peer of this script says nothing for as long as it is listened to."""
+    waiting = threading.Event()
+
+    def play(script: Script) -> None:
+        if where == "association":
+            script.read()
+        else:
+            script.establish(scp=True)
+            command, _ = script.message()
+            octets = encode_command(command.response(0xB000, data=True))
+            script.send(pdu.encode(pdu.DataTransfer((pdu.PDV(1, 3, octets), pdu.PDV(1, 0, b"ab")))))
+        waiting.set()
+        script.sock.settimeout(60)
+        with suppress(OSError):
+            while script.sock.recv(4096):
+                pass
+
+    with playing(play) as address:
+        node = Node(address, timeout_s=3600, acse_timeout_s=3600)
+        one = [Wanted("1", "1.2", "1.2.1", CT)]
+        operation = Work("a retrieve", "instances", lambda control: node.deliver(one, sink, control)).carry_out(
+            background=True
+        )
+        assert waiting.wait(10)
+        operation.cancel()
+        operation.result(10)
+    assert not sink.arrived
 
 
 def give(script: Script, uid: str, octets: bytes = b"ab" * 9) -> None:

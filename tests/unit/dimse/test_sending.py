@@ -384,6 +384,33 @@ def test_a_file_that_vanishes_or_shrinks_is_a_row(
     assert [path.stem for path in pacs.holdings.files()] == [fine.stem]
 
 
+def test_a_file_that_is_cut_while_it_is_sent_is_a_row_and_never_half_of_it(tmp_path: Path) -> None:
+    """A mapped file reads as zeros, or not at all, where it has been cut: that must not leave as an instance."""
+    paths = write(tmp_path, instance(1, octets=48 << 20), instance(2))
+    whole: list[str] = []
+    connections = itertools.count()
+
+    def play(script: Script) -> None:
+        if next(connections) == 0:
+            script.establish()
+            script.octets(1 << 20)
+            with paths[0].open("r+b") as file:
+                file.truncate(1 << 20)
+            with pytest.raises(ConnectionError):
+                script.octets(64 << 20)
+        else:
+            script.establish()
+            command, _ = script.message()
+            whole.append(command.text("AffectedSOPInstanceUID"))
+            script.say(command.response(0))
+            script.release()
+
+    with playing(play, connections=2) as address:
+        report = Node(address).store(paths, progress=False)
+    assert [(o.result, "shorter" in o.status) for o in report] == [("failed", True), ("done", False)]
+    assert whole == [instance(2).SOPInstanceUID]
+
+
 def test_pixels_are_decompressed_only_where_nothing_else_is_taken_and_the_user_agrees(tmp_path: Path) -> None:
     source = dcmread(get_testdata_file("JPEG2000.dcm"))
     paths = [Path(get_testdata_file("JPEG2000.dcm"))]

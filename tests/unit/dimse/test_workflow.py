@@ -46,6 +46,14 @@ def archive() -> Iterator[Archive]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Archive]:
+    """One for all tests that change nothing, as they show."""
+    with Archive(web_port=None) as one:
+        one.worklist.fill(DAY)
+        yield one
+
+
 def statuses(archive: Archive) -> list[str]:
     return list(archive.worklist.to_dataframe()["ScheduledProcedureStepStatus"])
 
@@ -67,25 +75,25 @@ def statuses(archive: Archive) -> list[str]:
         ({"Modality": "CT", "PatientID": "P2"}, []),
     ],
 )
-def test_a_worklist(archive: Archive, keys: dict[str, Any], found: list[str]) -> None:
-    worklist = archive.node.worklist(**keys, progress=False)
+def test_a_worklist(untouched: Archive, keys: dict[str, Any], found: list[str]) -> None:
+    worklist = untouched.node.worklist(**keys, progress=False)
     assert list(worklist["ScheduledProcedureStepID"]) == found
     assert (worklist.level, worklist.complete) == ("step", True)
 
 
-def test_the_step_is_flat(archive: Archive) -> None:
-    row = archive.node.worklist(PatientID="P1", include=["PatientWeight"]).to_dataframe().iloc[0]
+def test_the_step_is_flat(untouched: Archive) -> None:
+    row = untouched.node.worklist(PatientID="P1", include=["PatientWeight"]).to_dataframe().iloc[0]
     assert row["PatientName"] == "Müller^Jürgen"
     assert row["ScheduledProcedureStepStartDate"] == pd.Timestamp("2026-07-06")
     assert row["ScheduledProtocolCodeSequence.CodeMeaning"] == ("Head",)
     assert pd.isna(row["PatientWeight"])
-    assert archive.node.worklist().to_dataframe().equals(archive.worklist.to_dataframe())
+    assert untouched.node.worklist().to_dataframe().equals(untouched.worklist.to_dataframe())
 
 
-def test_a_worklist_cut_off(archive: Archive) -> None:
-    worklist = archive.node.worklist(limit=2)
+def test_a_worklist_cut_off(untouched: Archive) -> None:
+    worklist = untouched.node.worklist(limit=2)
     assert (len(worklist), worklist.note) == (2, "there are more than limit=2")
-    operation = archive.node.worklist(background=True)
+    operation = untouched.node.worklist(background=True)
     assert len(operation.result(30)) == 3
 
 
@@ -142,10 +150,10 @@ def test_filling(archive: Archive, tmp_path: Path) -> None:
         5,
     ],
 )
-def test_what_fills_no_worklist(archive: Archive, wrong: Any) -> None:
+def test_what_fills_no_worklist(untouched: Archive, wrong: Any) -> None:
     with pytest.raises(UsageError):
-        archive.worklist.fill(wrong)
-    assert statuses(archive) == ["SCHEDULED"] * 3
+        untouched.worklist.fill(wrong)
+    assert statuses(untouched) == ["SCHEDULED"] * 3
 
 
 def test_a_function_answers(archive: Archive) -> None:
@@ -291,17 +299,36 @@ STEP: dict[str, Any] = {
     ],
 )
 def test_what_is_out_of_order_gets_its_status(
-    archive: Archive, service: str, name: str, tree: Any, status: int
+    untouched: Archive, service: str, name: str, tree: Any, status: int
 ) -> None:
     sent: Tree | bytes | None = tree_of_values(tree) if isinstance(tree, dict) else tree
-    with archive.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
+    with untouched.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
         context = association.context_for(service)
         assert context is not None
         with pytest.raises(ServiceError) as caught:
             operate(association, context, name, "1.2.3", sent)
     assert caught.value.status == status
-    assert len(archive.performed_steps) == 0
-    assert statuses(archive) == ["SCHEDULED"] * 3
+    assert len(untouched.performed_steps) == 0
+    assert statuses(untouched) == ["SCHEDULED"] * 3
+
+
+def test_nobody_fills_an_archive_with_steps(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    with archive.node._peer.associate([Proposal(tables.PERFORMED_STEP, tables.UNCOMPRESSED)]) as association:
+        context = association.context_for(tables.PERFORMED_STEP)
+        assert context is not None
+
+        def create(uid: str, **changes: Any) -> None:
+            operate(association, context, "N-CREATE", uid, tree_of_values({**STEP, **changes}))  # type: ignore[arg-type]
+
+        with pytest.raises(ServiceError, match="0213H"):
+            create("1.2.3", ScheduledStepAttributesSequence=[{"StudyInstanceUID": "1.2.3"}] * 30_000)
+        with pytest.raises(ServiceError, match="0117H"):
+            create("../1.2.3")
+        create("1.2.3")
+        monkeypatch.setattr("dicomlab.archive.performed.MAX_STEPS", 1)
+        with pytest.raises(ServiceError, match="0213H"):
+            create("1.2.4")
+    assert list(archive.performed_steps) == ["1.2.3"]
 
 
 def test_a_step_of_no_uid_gets_one_and_a_second_of_it_is_refused(archive: Archive) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,13 @@ PERFORMED = {
 
 @pytest.fixture
 def archive() -> Iterator[Archive]:
+    with Archive(web_port=None) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Archive]:
+    """One for all tests that change nothing, as they show."""
     with Archive(web_port=None) as one:
         yield one
 
@@ -141,15 +149,15 @@ def test_who_has_no_port_hears_nothing(archive: Archive) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_belong_gets_its_status(
-    archive: Archive, service: str, name: str, uid: str, fields: dict[str, Any], values: Any, status: int
+    untouched: Archive, service: str, name: str, uid: str, fields: dict[str, Any], values: Any, status: int
 ) -> None:
     tree = tree_of_values(values) if values is not None else None
-    with archive.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
+    with untouched.node._peer.associate([Proposal(service, tables.UNCOMPRESSED)]) as association:
         context = association.context_for(service)
         assert context is not None
         with refused(status):
             operate(association, context, name, uid, tree, sop_class_uid=UPS_PUSH, **fields)
-    assert len(archive.workitems.search()) == 0
+    assert len(untouched.workitems.search()) == 0
 
 
 def test_every_class_is_there(archive: Archive) -> None:
@@ -161,3 +169,41 @@ def test_a_peer_that_does_not_offer_it(archive: Archive) -> None:
     archive.faults.refuse_context(tables.UPS_PUSH)
     with pytest.raises(Refused, match="none of the presentation contexts"):
         archive.node.workitems.create(ProcedureStepLabel="x")
+
+
+def test_events_outlive_the_archive(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """Nobody listened while it happened, and the archive was closed; the next one tells."""
+    port = free_port()
+    known = {"WATCHER": ("127.0.0.1", port)}
+    with Archive(tmp_path, web_port=None, known=known) as archive:
+        watcher = Node(str(archive.node.address), me=f"WATCHER:{port}")
+        watcher.workitems.subscribe()
+        uid = archive.node.workitems.create(ProcedureStepLabel="Read CT").uid
+    with Archive(tmp_path, web_port=None, known=known) as archive:
+        watcher = Node(str(archive.node.address), me=f"WATCHER:{port}")
+        with watcher.workitems.events(seconds=30) as events:
+            told = [next(events) for _ in range(2)]
+        assert [(one.uid, one.name) for one in told] == [(uid, "UPS State Report"), (GLOBAL, "SCP Status Change")]
+        assert told[1].information.SCPStatus == "RESTARTED"
+
+
+def test_only_the_peer_reports_events(archive: Archive, free_port: Callable[[], int]) -> None:
+    """Our port takes events of the peer that was asked, and those that there are."""
+    port = free_port()
+    node = Node(str(archive.node.address), me=f"LAB2:{port}")
+    with node.workitems.events(seconds=30) as events:
+        liar = Node(f"LAB2@127.0.0.1:{port}", me="LIAR")
+        with pytest.raises(Refused):
+            liar.negotiate([tables.UPS_EVENT])
+        peer = Node(f"LAB2@127.0.0.1:{port}", me="DICOMLAB")
+        proposal = Proposal(tables.UPS_EVENT, tables.UNCOMPRESSED, scp=True)
+        with peer._peer.associate([proposal]) as association:
+            context = association.context_for(tables.UPS_EVENT)
+            assert context is not None
+            with refused(0x0113):
+                operate(association, context, "N-EVENT-REPORT", "1.2.3", {}, sop_class_uid=UPS_PUSH, EventTypeID=9)
+            with refused(0x0115):
+                operate(association, context, "N-EVENT-REPORT", "1.2.3", b"\x10", sop_class_uid=UPS_PUSH, EventTypeID=1)
+            tree = tree_of_values({"ProcedureStepState": "COMPLETED"})
+            operate(association, context, "N-EVENT-REPORT", "1.2.3", tree, sop_class_uid=UPS_PUSH, EventTypeID=1)
+        assert next(events).information.ProcedureStepState == "COMPLETED"

@@ -364,13 +364,13 @@ def test_cancel_and_timeout() -> None:
     with pytest.raises(TimeoutError, match=r"find goes on after 0\.01 s"):
         operation.result(timeout_s=0.01)
     assert not operation.done
-    assert repr(operation) == "<Operation find: running, 3 of 9 done, 1 failed>"
+    assert repr(operation).split()[:8] == "Operation: find state running done 3 of 9".split()
     assert operation.progress.done == 3
     operation.cancel()
     operation.cancel()
     assert operation.result() == "what arrived"
     operation.cancel()  # too late, and no harm
-    assert repr(operation) == "<Operation find: ended, 3 of 9 done, 1 failed>"
+    assert repr(operation).split()[:8] == "Operation: find state ended done 3 of 9".split()
 
 
 def test_an_interrupt_in_front_does_not_end_what_is_behind() -> None:
@@ -404,3 +404,20 @@ def test_a_verb_within_one_in_the_background_ends_with_it() -> None:
     started.wait(LONG_S)
     operation.cancel()
     assert operation.result() is True
+
+
+@pytest.mark.parametrize(("said", "off"), [("1", True), ("0", False), ("", False)])
+def test_a_bar_can_be_turned_off_for_all(said: str, off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tqdm.auto
+
+    bars: list[bool] = []
+
+    class Kept(tqdm.auto.tqdm):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            bars.append(self.disable)
+
+    monkeypatch.setenv("TQDM_DISABLE", said)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Kept)
+    assert run(lambda control: control.advance(), progress=True) is None
+    assert bars == [off]

@@ -149,6 +149,27 @@ def test_a_real_query_opens_to_its_fields() -> None:
     assert wire.explain().sentences[-1] == "The other side agrees; the connection may close."
 
 
+def test_octets_wear_the_colour_of_their_field_and_private_ones_are_dots() -> None:
+    with dicomlab.Archive(web_port=None) as archive, dicomlab.trace() as wire:
+        archive.node.find("study", PatientID="SYN7", progress=False)
+    asked = next(m for m in wire.read() if any("PatientID" in one.name for _, one, _ in m.rows()))
+    html = asked._repr_html_()
+    assert "·· ·· ·· ··" in html
+    assert b"SYN7".hex(" ") not in re.sub(r"<[^>]+>", "", html)
+    name = re.search(r'<span class="(dl-o\d)"[^>]*>\(0010,0020\) PatientID</span>', html)
+    assert name is not None
+    assert re.search(rf'<span class="{name[1]}">10 00 20 00', html)
+
+
+def test_many_alike_in_a_row_are_counted_once() -> None:
+    wire = Trace()
+    channel = conversation(wire)
+    for _ in range(50):
+        channel.tap("sent", b"same")
+    assert "47 more SAYS: 3 to 49" in ladder(wire)
+    assert "more messages" not in ladder(wire)
+
+
 @pytest.mark.parametrize("fictional", [False, True])
 def test_an_archive_of_made_up_patients_shows_them_on_the_wire(fictional: bool) -> None:
     with dicomlab.Archive(web_port=None) as archive:

@@ -70,6 +70,27 @@ def test_no_octet_of_a_patient_stays_open(syntax: str, undefined: bool, cut: int
     assert bytes(octets[-2:]) != b"\x01\x02"
 
 
+@pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_LE])
+def test_what_lies_too_deep_to_be_opened_is_private(syntax: str) -> None:
+    ds = Dataset()
+    ds.PatientName = NAME
+    for _ in range(6):
+        outer = Dataset()
+        outer.ReferencedImageSequence = [ds]
+        ds = outer
+    file = BytesIO()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.SOPClassUID, ds.SOPInstanceUID = "1.2", "1.2.3"
+    dcmwrite(file, ds, enforce_file_format=True)
+    octets = bytearray(file.getvalue())
+    assert NAME.encode() in octets
+    assert not any(one.value == NAME for one in flat(file_fields(bytes(octets))))
+    for start, end in private_of_file(bytes(octets)):
+        octets[start:end] = b"X" * (end - start)
+    assert NAME.encode() not in octets
+
+
 def test_what_nobody_can_read_is_private_as_a_whole() -> None:
     assert list(private_of_file(b"no file")) == [(0, 7)]
     assert list(private_parts(b"xxabcdef", 2, 8, "")) == [(2, 8)]

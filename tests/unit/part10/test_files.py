@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +193,12 @@ def test_the_medium_fails_at_the_end(tmp_path: Path, code: int) -> None:
 @pytest.mark.parametrize("code", SENTENCES)
 def test_the_medium_fails_at_the_start(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, says = SENTENCES[code]
-    opened = Path.open
 
-    def open_failing(self: Path, *arguments: Any, **options: Any) -> Any:
-        return Failing(opened(self, *arguments, **options), code, 0)
+    def open_failing(*arguments: Any) -> Any:
+        return Failing(FileIO(*arguments), code, 0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", open_failing)
+        patch.setattr("dicomlab.part10.files.FileIO", open_failing)
         with pytest.raises(kind, match=says):
             FileWriter(tmp_path / "x", ARRIVAL)
     assert listing(tmp_path) == []

@@ -12,12 +12,15 @@ import pytest
 from pydicom import Dataset
 
 from dicomlab import Broadcast, LiveStream
-from dicomlab.errors import RemoteProtocolError, UsageError
+from dicomlab.errors import RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.encode import VideoEncoder, transfer_syntax
+from dicomlab.rtv.extension import GrainItems
 from dicomlab.rtv.faults import StreamFaults
 from dicomlab.rtv.metadata import CameraPosition
+from dicomlab.rtv.rfc4175 import decode_segments
 from dicomlab.rtv.rtcp import Bye, SenderReport, decode_rtcp
 from dicomlab.rtv.rtp import decode_rtp
+from dicomlab.rtv.sender import Line, VideoSender
 from dicomlab.rtv.sources import packed_rgb, video_source
 from dicomlab.rtv.udp import ReceivingSocket
 from dicomlab.rtv.video import VideoFormat
@@ -206,3 +209,49 @@ def test_levels_of_video(codec: str, width: int, height: int, rate: int, syntax:
     for wrong in (("h264", 3840, 2160, 30), ("hevc", 7680, 4320, 30), ("av1", 64, 64, 30)):
         with pytest.raises(UsageError):
             transfer_syntax(*wrong[:3], Fraction(wrong[3]))
+
+
+def test_a_camera_that_is_none_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(UsageError, match="no file or camera"):
+        Broadcast("/dev/video-that-nobody-has")
+    with pytest.raises(Unreachable, match="no camera that gives video"):
+        Broadcast("/dev/null")
+
+
+class Kept:
+    """Keeps the datagrams that a socket would send."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[bytes] = []
+        self.calls: list[int] = []
+
+    def send(self, datagram: bytes) -> None:
+        self.datagrams.append(bytes(datagram))
+
+    def send_many(self, octets: memoryview, stride: int) -> None:
+        self.calls.append(len(octets))
+        self.datagrams += [bytes(octets[at : at + stride]) for at in range(0, len(octets), stride)]
+
+
+@pytest.mark.parametrize("step", [1, 70, 100_000])
+def test_a_large_frame_goes_out_whole_and_in_calls_that_the_system_takes(step: int) -> None:
+    video, kept = VideoFormat(640, 481), Kept()
+    packed = np.random.default_rng(7).integers(0, 256, video.frame_octets, np.uint8)
+    sender = VideoSender(Line("video", 96, [kept], sequence32=0xFFFE), video, 1452)  # type: ignore[list-item]
+    sender.begin(packed, [1234], GrainItems(flags=0x80))
+    until = 0
+    while not sender.done:
+        until += step
+        sender.advance(until)
+    packets = [decode_rtp(one) for one in kept.datagrams]
+    assert max(kept.calls) <= 65_507
+    assert [one.sequence for one in packets] == [(0xFFFE + at) & 0xFFFF for at in range(sender.count)]
+    assert {one.timestamp for one in packets} == {1234}
+    assert [one.marker for one in packets] == [False] * (sender.count - 1) + [True]
+    parts = [decode_segments(one.payload) for one in packets]
+    assert [number for number, _, _ in parts] == [0xFFFE + at >> 16 for at in range(sender.count)]
+    octets = b"".join(bytes(one.payload[at:]) for one, (_, _, at) in zip(packets, parts, strict=True))
+    assert octets == packed.tobytes()
+    assert [segment.row for _, segments, _ in parts for segment in segments] == sorted(
+        segment.row for _, segments, _ in parts for segment in segments
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import pytest
 from dicomlab import trace
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.broadcast import Broadcast
+from dicomlab.rtv.iods import bulk_flows_of
 from dicomlab.rtv.live_stream import LiveStream
 from dicomlab.rtv.sources import packed_rgb
 from dicomlab.rtv.video import VideoFormat
@@ -288,6 +291,20 @@ def test_stereo_as_two_flows_is_paired() -> None:
     assert rendition is None or rendition["title"] == "130372"
 
 
+def test_a_flow_has_its_own_metadata_whatever_their_order_in_the_sdp() -> None:
+    cast = Broadcast(PACKED, right=PACKED[::-1], format=SMALL, rate_hz=50, loop=True, **ADA)
+    sessions = dict(cast.device.sessions_by_flow())
+    swapped = [sessions[name] for name in ("left", "right", "right-metadata", "left-metadata")]
+    with LiveStream(swapped, pool_frames=64, queue_frames=60) as live, cast:
+        for frame in live.frames(20):
+            if frame.metadata is not None:
+                (told,) = bulk_flows_of(frame.metadata.static) if frame.metadata.static is not None else [frame]
+                assert told.flow == frame.flow
+        table = live.to_dataframe()
+    assert table["paired"].sum() > 10
+    assert table["FlowIdentifier"].nunique() == 2
+
+
 def test_stereo_in_one_flow_says_so() -> None:
     with on_air(stereo=True) as (_, live):
         frame = next(iter(live.frames(1)))
@@ -302,6 +319,44 @@ def test_the_static_part_comes_at_least_each_second() -> None:
             pass
         (metadata,) = live._opened().metadata
         assert 0 < metadata.longest_without_static_ns < 1_000_000_000
+
+
+IPV6_GROUP = """
+import numpy as np
+from dicomlab import Broadcast, LiveStream
+from dicomlab.rtv.video import VideoFormat
+video = VideoFormat(64, 48, rate_hz=50)
+frames = [np.zeros(video.frame_octets, np.uint8)]
+cast = Broadcast(frames, format=video, loop=True, to="ff15::7:1", port=21340, interface="net0", PatientID="SYN-1")
+assert "o=- " in cast.sdp and "IN IP6 fd00:7::1" in cast.sdp
+assert "a=source-filter: incl IN IP6 ff15::7:1 fd00:7::1" in cast.sdp
+other = cast.sdp.replace("ff15::7:1 fd00:7::1", "ff15::7:1 fd00:7::2")  # another sender is meant
+with LiveStream(cast, interface="net0") as live, LiveStream(other, interface="net0") as deaf, cast:
+    assert all(frame.complete and frame.metadata for frame in live.frames(5))
+    assert deaf.latest is None and deaf.state == "waiting"
+print("received")
+"""
+NETWORK = (
+    "ip link set lo up && ip link add net0 type bridge && ip link set net0 up &&"
+    " ip -6 addr add fd00:7::1/64 dev net0 nodad && exec"
+)
+
+
+def test_an_ipv6_group_with_a_source_filter() -> None:
+    """In a network of its own, which nothing leaves, where the system lets us make one; else no way leads there."""
+    made = ["unshare", "-rn", "sh", "-c", f'{NETWORK} "$@"', "sh"]
+    try:
+        can = subprocess.run([*made, "true"], capture_output=True, timeout=30, check=False).returncode == 0
+    except FileNotFoundError:
+        can = False
+    if not can:
+        with pytest.raises(UsageError, match="no network"):
+            Broadcast(PACKED, format=SMALL, to="ff15::7:1", port=21_340, interface="net0").start()
+        return
+    done = subprocess.run(
+        [*made, sys.executable, "-c", IPV6_GROUP], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "received\n", done.stderr
 
 
 @pytest.mark.full

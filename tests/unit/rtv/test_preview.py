@@ -49,3 +49,10 @@ def test_smaller_takes_each_nth_pixel() -> None:
     y, blue, red = jpeg_planes(octets, video, shrink=2)
     assert y.shape == (8, 32)
     assert blue.shape == red.shape == (8, 16)
+
+
+def test_smaller_by_an_odd_number_keeps_pairs_whole() -> None:
+    video = VideoFormat(50, 30, Fraction(30), "YCbCr-4:2:2", 10)
+    octets = np.random.default_rng(1).integers(0, 256, 50 * 30 * 5 // 2, dtype=np.uint8)
+    y, blue, red = jpeg_planes(octets, video, shrink=2)
+    assert (y.shape, blue.shape, red.shape) == ((15, 24), (15, 12), (15, 12))

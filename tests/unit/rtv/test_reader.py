@@ -78,5 +78,8 @@ def test_a_lossy_stream_says_what_is_lost(fictional: bool, tmp_path: object) -> 
     assert (PATIENT["PatientID"] in shown) is fictional
     path = wire.save(f"{tmp_path}/a.pcapng")
     back = Trace.load(path)
+    datagrams = [m.event for m in wire.read() if m.event.channel.protocol in ("RTP", "RTCP")]
+    assert len(back) == sum(1 + len(cars_of(event.train)) for event in datagrams)
+    assert back.octets == sum(event.size for event in datagrams)
     assert {e.channel.protocol for e in back} >= {"RTP"}
     assert (PATIENT["PatientID"].encode() in path.read_bytes()) is fictional

@@ -165,6 +165,7 @@ def test_frames_that_the_spool_can_not_take_are_counted_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "QUEUE_FRAMES", 0)
+    monkeypatch.setattr(recorder, "LEFT_FRAMES", 16)
     cast = Broadcast(PICTURES, format=SMALL, rate_hz=50, loop=True, audio=np.zeros((4800, 2), np.int32), **STUDY)
     with LiveStream(cast) as live, cast:
         report = live.record(tmp_path, seconds=0.3, form="uncompressed", progress=False)

@@ -56,6 +56,33 @@ def test_many_come_in_one_call_and_a_socket_that_gets_single_ones_stops_asking()
     sender.close()
 
 
+@pytest.mark.skipif(not LINUX, reason="UDP_GRO is Linux's")
+def test_what_fits_together_comes_together_and_nothing_else_does() -> None:
+    port = free_port()
+    one, sender = ReceivingSocket(LOOPBACK, port), SendingSocket(LOOPBACK, port)
+    for octets, stride in (
+        (BLOCK, 512), (BLOCK, 512), (BLOCK[:5000], 512), (BLOCK, 512), (BLOCK, 80), (b"more than 80 octets " * 5, 200),
+        (BLOCK, 80), (b"", 1), (BLOCK, 512), (b"tail", 8), (BLOCK, 512),
+    ):  # fmt: skip
+        sender.send_many(memoryview(octets), stride) if octets else sender.send(octets)
+    batches = []
+    while (batch := one.receive()) is not None:
+        batches.append((batch.stride, batch.count, sum(batch.sizes().tolist()), bytes(batch.octets)))
+    counts = [(stride, count) for stride, count, *_ in batches]
+    assert counts == [(512, 30), (512, 10), (80, 64), (100, 1), (80, 64), (1, 1), (512, 11), (512, 10)]
+    for stride, count, total, octets in batches:
+        assert len(octets) == total > (count - 1) * stride or count == 1
+    assert b"".join(octets for *_, octets in batches[:3]) == BLOCK * 2 + BLOCK[:5000] + BLOCK * 2
+    for _ in range(3):
+        sender.send_many(memoryview(BLOCK), 512)
+    batch = one.receive(calls=1)
+    assert batch is not None
+    assert batch.count == 10
+    assert [len(octets) for octets in received(one)] == [512] * 20
+    one.close()
+    sender.close()
+
+
 def test_what_the_system_throws_away_is_known() -> None:
     port = free_port()
     one, sender = ReceivingSocket(LOOPBACK, port, buffer_octets=4096), SendingSocket(LOOPBACK, port)

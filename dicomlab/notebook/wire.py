@@ -5,18 +5,16 @@ Nothing runs in the kernel for it: no thread, no timer. The page asks while it i
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import anywidget
-import traitlets
-
-from dicomlab.model.summary import visible
+from dicomlab.model.summary import Summary, visible
 from dicomlab.model.trace import SHOWN_OCTETS, Message, Trace
 from dicomlab.notebook.diagram import parties_of
+from dicomlab.notebook.html import Markup
 from dicomlab.notebook.ladder import ladder
+from dicomlab.notebook.widget import Face
 
-_STATIC = Path(__file__).parent / "static"
 _ROWS, _FIELDS, _TEXT = 200, 400, 200
 KEPT = 20_000
 """Messages that a view knows; the oldest are forgotten."""
@@ -24,51 +22,49 @@ _ASKED = 300
 """Letters of a filter that are looked at."""
 
 
-class WireView(anywidget.AnyWidget):
+class WireView(Face):
     """A trace in a widget: filter, keyboard, fields beside octets. Its stored form is the ladder.
 
     Parameters
     ----------
     trace : Trace
+    height : int
+        Of the list, in pixels.
     """
 
-    _esm = _STATIC / "wire.js"
-    _css = _STATIC / "wire.css"
-    height = traitlets.Int(420).tag(sync=True)
-    """Of the list, in pixels."""
-    selected = traitlets.Int(-1).tag(sync=True)
-    """The message that is open; -1: none."""
+    _script = "wire"
 
-    def __init__(self, trace: Trace, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, trace: Trace, height: int = 420) -> None:
         self.trace = trace
+        self.selected: int | None = None
+        """The message that is open."""
         self._more = trace.follow()
         self._messages: dict[int, Message] = {}
-        self.on_msg(self._answer)
+        super().__init__(height=height, note="")
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; and for a stored notebook the ladder and its text."""
-        bundle = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data:
-            data["text/plain"], data["text/html"] = repr(self.trace), ladder(self.trace)
-        return bundle
+    def _twin(self) -> tuple[Summary, Markup | None]:
+        return self.trace._summary_(), None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(**options), "text/html": ladder(self.trace)}
 
     # --- what the page asks ----------------------------------------------------------------------------------------
 
-    def _answer(self, _: Any, asked: Any, __: Any) -> None:
-        """Answer one question of the page; what is no question is passed over."""
-        if not isinstance(asked, dict):
-            return
-        if asked.get("ask") == "rows":
-            self.send({"answer": "rows", "ticket": asked.get("ticket"), **self.rows(asked)})
-        elif asked.get("ask") == "open":
-            number = asked.get("number")
-            if isinstance(number, int) and number in self._messages:
-                self.selected = number
-                self.send({"answer": "open", **self.opened(number)})
+    def _on_rows(self, asked: Mapping[str, Any]) -> None:
+        with self._lock:
+            answer = self.rows(asked)
+        self._send("rows", ticket=asked.get("ticket"), **answer)
 
-    def rows(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _on_open(self, asked: Mapping[str, Any]) -> None:
+        number = asked.get("number")
+        if isinstance(number, int) and number in self._messages:
+            self.selected = number
+            self._send("open", **self.opened(number))
+
+    def _on_closed(self, _: Mapping[str, Any]) -> None:
+        self.selected = None
+
+    def rows(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The rows of a window of what passes the filter.
 
         Parameters

@@ -1,0 +1,112 @@
+"""Hostile text in every face, live and stored, trusted and not: nothing of it runs, nothing of it asks anybody."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from tests.peers.lab import Desk, strayed
+
+pytestmark = pytest.mark.browser
+
+FACES = '''
+import dicomlab, pandas as pd, warnings
+from IPython.display import display
+from pydicom import Dataset
+from dicomlab.errors import Interrupted
+from dicomlab.model.report import Outcome
+from dicomlab.model.trace import Channel, Trace
+from dicomlab.dimse.dissect import dissect
+from dicomlab.dimse.reader import AssociationReader
+from dicomlab.web.fields import HttpReader
+from dicomlab.rtv.reader import RtpReader, read_sdp, read_rtcp
+warnings.simplefilter("ignore")
+BAD = """<script>window.XSS=1</script><img src=x onerror="window.XSS=1"><svg onload="window.XSS=1">"""
+BAD += """</pre></table></style></script><a href="javascript:window.XSS=1">x</a>\u202e\u0007`${window.XSS=1}`"""
+wire = Trace()
+octets = BAD.encode()
+def say(protocol, reader, octets, name=BAD):
+    Channel(protocol, (name, "them"), lambda o: o.decode("utf-8", "replace"), wire, lambda: reader, True).tap("sent", octets)
+say("DIMSE", AssociationReader(), b"\\1\\0" + (68).to_bytes(4, "big") + b"\\0\\1\\0\\0" + octets[:16] + octets[:16] + bytes(32))
+say("HTTP", HttpReader(), b"GET /" + b"".join(octets.split()) + b"?PatientName=" + b"".join(octets.split()) + b" HTTP/1.1\\r\\nX-" + b"A: " + octets + b"\\r\\n\\r\\n")
+say("SDP", read_sdp, b"v=0\\r\\ns=" + octets + b"\\r\\n")
+say("RTP", RtpReader("metadata"), b"\\x80\\x68" + bytes(10) + bytes(128) + b"DICM" + b"\\x10\\0\\x10\\0PN" + len(octets).to_bytes(2, "little") + octets)
+wire.keep(Channel(BAD, (BAD, BAD), dissect, wire), "note", octets)
+whole = Dataset()
+for number, vr in enumerate("AE AS CS LO LT PN SH ST UC UR UT".split()):
+    whole.add_new(0x00091010 + number, vr, BAD)
+whole.StudyDescription = BAD + "x" * 100_000
+inner = Dataset(); inner.CodeMeaning = inner.CodeValue = BAD; whole.AnatomicRegionSequence = [inner]
+error = Interrupted(BAD, endpoint=BAD); error.trace = wire; error.partial = dicomlab.Report(BAD, (Outcome(BAD, "failed", BAD),), False, BAD)
+frame = pd.DataFrame({"StudyInstanceUID": ["1"], "StudyDescription": [BAD], BAD: [BAD]})
+shown = [
+    wire, *wire.read(), wire.explain(), wire.compare(wire), wire.negotiation(), error, error.partial,
+    dicomlab.inspect(whole, fictional=True), dicomlab.inspect(whole, fictional=True).search("script"),
+    dicomlab.Cohort(frame, level="study", note=BAD, complete=False), dicomlab.Instance(BAD, BAD, BAD, BAD),
+    dicomlab.Verification(False, BAD, 1.0, ((BAD, BAD),), BAD), dicomlab.MediaSet("/tmp/" + BAD.replace("/", "")),
+]
+'''
+STATIC = (
+    FACES
+    + """
+for one in shown:
+    display(one)
+display({"text/vnd.mermaid": wire.mermaid(), "text/plain": "mermaid"}, raw=True)
+display({"image/svg+xml": wire.svg(), "text/plain": "svg"}, raw=True)
+"""
+)
+LIVE = (
+    FACES
+    + """
+display(wire.live())
+display(dicomlab.inspect(whole, fictional=True).live())
+"""
+)
+FIRED = "() => 'XSS' in window || [...document.querySelectorAll('iframe')].some(f => 'XSS' in (f.contentWindow ?? {}))"
+
+
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+MARKUP = ".dl img, .dl svg, .dl script, .dl a"
+
+
+def test_nothing_runs_in_live_faces(desk: Desk) -> None:
+    with desk.cells("hostile-live", LIVE) as book:
+        where = book.output(0)
+        rows = where.locator(".dlw-row")
+        rows.first.wait_for()
+        for number in range(5):
+            rows.nth(number).click()
+            where.locator(".dlw-open b", has_text=f"{number}: ").wait_for()
+        where.locator(".dl-data-set input[type=search]").fill("<script>")
+        assert where.locator(".dl-data-set tbody tr").count() > 5
+        desk.page.evaluate(PAINTED)
+        assert not desk.page.evaluate(FIRED)
+        assert where.locator(MARKUP).count() == 0
+        assert desk.page.complaints == []
+        assert strayed(desk.page.asked) == []
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_nothing_runs_in_stored_faces(desk: Desk, trusted: bool) -> None:
+    with desk.cells("hostile", STATIC) as book:
+        assert not desk.page.evaluate(FIRED)
+        assert sum("<" in str(output) for output in book.cells[0]["outputs"]) > 10
+        stored = [nbformat.from_dict(output) for output in book.cells[0]["outputs"]]
+        assert strayed(desk.page.asked) == []
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(STATIC, outputs=stored, execution_count=1)])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    name = f"hostile-{'trusted' if trusted else 'untrusted'}.ipynb"
+    nbformat.write(made, desk.lab.root / name)
+    with desk.open(name) as book:
+        if trusted:
+            desk.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
+            desk.page.locator(".jp-Dialog .jp-mod-accept").click()
+            trusts = "() => window.shown.content.widgets[0].model.trusted"
+            desk.page.wait_for_function(trusts)
+        book.output(0).locator(".dl").first.wait_for()
+        text = book.output(0).inner_text()
+        assert "<script>window.XSS=1</script>" in text
+        desk.page.evaluate(PAINTED)
+        assert not desk.page.evaluate(FIRED)
+        assert book.output(0).locator(MARKUP).count() == 0
+        assert strayed(desk.page.asked) == []

@@ -1,0 +1,176 @@
+"""Figures hold what they say: pixels, millimetres, directions, doses, paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.data import get_testdata_file
+
+import dicomlab
+from dicomlab.errors import UsageError
+from dicomlab.notebook.slices import dose_on
+from dicomlab.samples.endoscopy import PATIENT, endoscopy_frames
+from dicomlab.samples.phantom import phantom_datasets
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def volume(folder: Path, change: Any = None, *, spacing: tuple[float, float] = (4.0, 4.0)) -> Any:
+    folder.mkdir()
+    for number, dataset in enumerate(one for one in phantom_datasets(1, 6) if one.Modality == "CT"):
+        dataset.PixelSpacing = list(spacing)
+        if change is not None:
+            change(dataset, number)
+        dataset.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    return dicomlab.MediaSet(folder, cache=False).volumes()[0]
+
+
+def letters(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_a_slice_is_its_pixels_in_millimetres_with_directions(tmp_path: Path) -> None:
+    found = volume(tmp_path / "a", spacing=(2.0, 4.0))
+    ax = found.plot("z", 3)
+    [image] = ax.images
+    np.testing.assert_array_equal(np.asarray(image.get_array()), found.array[3])
+    assert image.get_extent() == [0.0, 64 * 4.0, 64 * 2.0, 0.0]
+    assert image.origin == "upper"
+    assert ax.get_aspect() == 1.0
+    assert letters(ax) == ["R", "L", "A", "P"]
+    assert image.get_clim() == (40 - 200, 40 + 200)
+
+
+def test_the_head_is_up_in_the_other_planes(tmp_path: Path) -> None:
+    found = volume(tmp_path / "a")
+    _, coronal, sagittal = found.plot()
+    assert found.affine[2, 2] > 0
+    np.testing.assert_array_equal(np.asarray(coronal.images[0].get_array()), found.array[::-1, 32])
+    np.testing.assert_array_equal(np.asarray(sagittal.images[0].get_array()), found.array[::-1, :, 32])
+    assert letters(coronal) == ["R", "L", "H", "F"]
+    assert letters(sagittal) == ["A", "P", "H", "F"]
+    assert coronal.images[0].get_extent() == [0.0, 256.0, 6 * found.spacing_mm[2], 0.0]
+
+
+def test_an_oblique_plane_has_two_letters(tmp_path: Path) -> None:
+    half = float(np.sqrt(0.5))
+
+    def turn(dataset: Any, number: int) -> None:
+        dataset.ImageOrientationPatient = [half, half, 0, -half, half, 0]
+
+    assert ["".join(sorted(one)) for one in letters(volume(tmp_path / "a", turn).plot("z"))] == ["AR", "LP", "AL", "PR"]
+
+
+def test_windows_planes_and_indices_are_checked(tmp_path: Path) -> None:
+    found = volume(tmp_path / "a")
+    assert found.plot("z", window="bone").images[0].get_clim() == (480 - 1250, 480 + 1250)
+    assert found.plot("z", window=(0, 10)).images[0].get_clim() == (-5, 5)
+    for wrong in ({"plane": "w"}, {"plane": "z", "index": 6}, {"window": "none"}, {"plane": "z", "window": (0, 0)}):
+        with pytest.raises(UsageError):
+            found.plot(**wrong)
+
+
+def test_a_dose_is_looked_up_where_the_voxels_are(tmp_path: Path) -> None:
+    """A dose that is its own x coordinate in millimetres, on another grid: at each voxel it says that voxel's x."""
+
+    def coarse(dataset: Any, number: int) -> None:
+        dataset.PixelSpacing = [8.0, 8.0]
+        x = dataset.ImagePositionPatient[0] + 8.0 * np.arange(64)
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+        dataset.PixelData = np.tile((x + 1000).round().astype(np.int16), (64, 1)).tobytes()
+        dataset.FrameOfReferenceUID = "1.2.3"
+
+    ct, dose = volume(tmp_path / "ct"), volume(tmp_path / "dose", coarse)
+    found = dose_on(ct, dose, "z", 2)
+    x = ct.affine[0, 3] + ct.affine[0, 0] * np.arange(64)
+    inside = ~np.isnan(found)
+    assert inside.sum() > 2000
+    np.testing.assert_allclose(found[inside], np.tile(x + 1000, (64, 1))[inside], atol=0.6)
+    ax = ct.plot("z", dose=dose)
+    assert len(ax.images) == 2
+    assert len(ax.figure.axes) == 2  # the scale of the dose
+
+
+def test_a_volume_without_a_grid_is_drawn_without_directions(tmp_path: Path) -> None:
+    def gap(dataset: Any, number: int) -> None:
+        if number == 5:
+            dataset.ImagePositionPatient = [*dataset.ImagePositionPatient[:2], 500.0]
+
+    found = volume(tmp_path / "a", gap)
+    assert not found.regular
+    assert letters(found.plot("z")) == []
+    with pytest.raises(UsageError, match="no affine"):
+        found.plot("z", dose=found)
+
+
+def test_an_ecg_lies_on_paper() -> None:
+    ax = dicomlab.inspect(get_testdata_file("waveform_ecg.dcm")).plot(seconds=4)
+    width, _ = ax.figure.get_size_inches() * 25.4
+    assert len(ax.lines) == 12
+    assert ax.get_xlim() == (0, 4)
+    assert 4 * 25 <= width <= 4 * 25 + 25
+    assert ax.xaxis.get_major_locator()()[1] - ax.xaxis.get_major_locator()()[0] == pytest.approx(0.2)
+    assert ax.yaxis.get_minor_locator()()[1] - ax.yaxis.get_minor_locator()()[0] == pytest.approx(0.1)
+    assert ax.get_aspect() == 10 / 25
+    second = ax.lines[1].get_ydata() + 2.0  # 20 mm of paper a lead, 10 mm a millivolt
+    assert 0.5 < np.ptp(second) < 5
+    assert [text.get_text() for text in ax.texts][1] == "II"
+
+
+def test_a_picture_is_drawn_and_what_has_none_says_so() -> None:
+    ax = dicomlab.inspect(get_testdata_file("CT_small.dcm")).plot()
+    assert ax.images[0].get_extent()[1] == pytest.approx(128 * 0.661468)
+    with pytest.raises(UsageError, match="neither"):
+        dicomlab.inspect(get_testdata_file("reportsi.dcm")).plot()
+
+
+def test_a_cohort_is_counted_and_names_nobody() -> None:
+    frame = pd.DataFrame(
+        {
+            "StudyInstanceUID": ["1", "2", "3"],
+            "PatientName": ["Doe^Jane"] * 3,
+            "ModalitiesInStudy": [("CT",), ("MR", "CT"), ("$US$",)],
+            "StudyDate": pd.to_datetime(["2026-01-01", "2026-03-01", None]),
+            "NumberOfStudyRelatedInstances": pd.array([10, 20, None], "Int64"),
+        }
+    )
+    axes = dicomlab.Cohort.from_dataframe(frame).plot()
+    bars = {
+        label.get_text(): patch.get_width()
+        for label, patch in zip(axes[0].get_yticklabels(), axes[0].patches, strict=True)
+    }
+    assert bars == {"CT": 2, "MR": 1, r"\$US\$": 1}
+    assert sum(patch.get_height() for patch in axes[1].patches) == 2
+    assert "1 without" in axes[1].get_title()
+    assert "30 in all" in axes[2].get_title()
+    axes[0].figure.canvas.draw()
+    shown = " ".join(text.get_text() for ax in axes for text in ax.findobj(mpl.text.Text))
+    assert "Doe" not in shown
+    with pytest.raises(UsageError):
+        dicomlab.Cohort.from_dataframe(frame[:0]).plot()
+
+
+def test_a_stream_shows_what_was_lost() -> None:
+    cast = dicomlab.Broadcast(list(endoscopy_frames(5, 64, 48, rate_hz=50)), rate_hz=50, fictional=True, **PATIENT)
+    cast.faults.drop(every=9, flow="video")
+    with dicomlab.LiveStream(cast) as live, cast:
+        list(live.frames(4))
+    latency, missing, packets = live.plot()
+    frames = live.to_dataframe()
+    np.testing.assert_allclose(latency.lines[0].get_ydata(), frames["latency_ms"].astype(float))
+    assert [patch.get_height() for patch in missing.patches] == frames["MissingOctets"].tolist()
+    assert sum(patch.get_width() for patch in packets.patches) == live.statistics()[["received", "lost"]].sum().sum()

@@ -1,0 +1,218 @@
+"""Live faces without a browser: what a page may send, what stays behind, what a stored notebook shows."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ipywidgets.widgets import widget
+
+from dicomlab import Archive, Broadcast, LiveStream, UsageError
+from dicomlab.archive.store import Arrived
+from dicomlab.notebook import pump as pump_room
+from dicomlab.notebook.browser import CohortBrowser
+from dicomlab.notebook.viewer import header_rows
+from dicomlab.notebook.widget import Face
+from dicomlab.samples.endoscopy import PATIENT, endoscopy_frames
+from dicomlab.samples.phantom import phantom_datasets
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    step = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        step.wait(0.01)
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[Archive]:
+    with Archive() as made:
+        made.add([phantom_datasets(patients=2, slices=4)], progress=False).raise_for_failures()
+        yield made
+
+
+@pytest.fixture
+def live() -> Iterator[LiveStream]:
+    frames = list(endoscopy_frames(4, 64, 48))
+    with Broadcast(frames, rate_hz=50, loop=True, fictional=True, **PATIENT) as cast:
+        stream = LiveStream(cast)
+        stream.start()
+        cast.start()
+        yield stream
+        stream.close()
+
+
+def browser(archive: Archive, **options: Any) -> CohortBrowser:
+    names = ["PatientID", "PatientName"]
+    return archive.node.find("study", progress=False, include=names).browse(**options)
+
+
+FACES: dict[str, Callable[[Archive, LiveStream], Face]] = {
+    "browser": lambda archive, live: browser(archive),
+    "viewer": lambda archive, live: archive.media.volumes(progress=False)[0].view().wait(),
+    "player": lambda archive, live: live.play(),
+    "dashboard": lambda archive, live: archive.dashboard(),
+}
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_what_nobody_holds_or_sees_goes(name: str, archive: Archive, live: LiveStream) -> None:
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("dicomlab")}
+    face = FACES[name](archive, live)
+    model, alive = face._channel.model_id, weakref.ref(face)
+    del face
+    gc.collect()
+    until(lambda: alive() is None)
+    assert model not in widget._instances
+    until(lambda: not {t for t in threading.enumerate() if t.name.startswith("dicomlab")} - before)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_what_is_shown_stays_until_its_views_go(name: str, archive: Archive, live: LiveStream) -> None:
+    face = FACES[name](archive, live)
+    face._repr_mimebundle_()
+    face._take({"kind": "view", "view": "one", "visible": True})
+    alive = weakref.ref(face)
+    del face
+    gc.collect()
+    assert alive() is not None
+    alive()._take({"kind": "view", "view": "one", "gone": True})
+    until(lambda: gc.collect() is not None and alive() is None)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_close_ends_it_and_its_twin_stays(name: str, archive: Archive, live: LiveStream) -> None:
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("dicomlab")}
+    face = FACES[name](archive, live)
+    bundle = face._repr_mimebundle_()
+    assert {"text/plain", "text/html", VIEW} == set(bundle)
+    assert len(bundle["text/html"].encode()) <= 24_000
+    face.close()
+    face.close()
+    assert face.closed
+    assert VIEW not in face._repr_mimebundle_()
+    until(lambda: not {t for t in threading.enumerate() if t.name.startswith("dicomlab")} - before)
+
+
+@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"kind": "view"}, {"kind": "view", "view": ["x"]}, {"kind": "rows", "version": 1, "start": "a", "stop": None},
+        {"kind": "rows", "version": 1, "start": -5, "stop": 10**12}, {"kind": "pick", "how": "only", "version": 1, "row": 10**9},
+        {"kind": "planes", "chosen": 0, "planes": [[0, "q", 1], [9, "z", 0], [0, "z", -1]]}, {"kind": "planes", "chosen": 0, "planes": 5},
+        {"kind": "at", "at": {"z": 10**9, "step": -1, "y": 0, "x": 0, "axis": "z"}, "window": [0, 1]},
+        {"kind": "at", "at": {"z": 0, "step": 0, "y": 0, "x": 0, "axis": "__class__"}, "window": [float("nan"), -1]},
+        {"kind": "ack", "n": "one", "shown": True}, {"kind": "ack", "n": 10**12, "shown": True}, {"kind": "place", "width": 1e300},
+        {"kind": "mode", "mode": "<script>"}, {"kind": "sort", "name": "__class__", "descending": 1}, {"kind": "choose", "number": 10**9},
+        {"kind": "header", "step": 10**9, "z": -10**9}, {"kind": "record", "on": True}, {"kind": "retrieve"}, {"kind": "close"},
+        {"kind": "__init__"}, {"kind": 5}, {},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_message_of_a_page_breaks_it(name: str, message: dict[str, Any], archive: Archive, live: LiveStream) -> None:
+    with FACES[name](archive, live) as face:
+        face._take(message)
+        assert not face.closed
+
+
+def test_state_and_twin_mask_patients(archive: Archive) -> None:
+    with browser(archive) as face:
+        face._tree.open_all()
+        sent: list[Any] = []
+        face._channel.send = lambda content, buffers=None: sent.append(content)
+        face._take({"kind": "rows", "version": face._version, "start": 0, "stop": 100})
+        said = str(sent) + str(face.state) + face._repr_mimebundle_()["text/html"]
+        assert "•••" in said
+        assert "Synthetic^" not in said
+        assert "SYN-00" not in said
+    shown = header_rows(archive.media.volumes(progress=False)[0], 0, 0)
+    assert {keyword: value for _, keyword, value in shown}["PatientName"] == "•••"
+
+
+def test_a_player_sends_no_more_than_the_page_has_room_for(live: LiveStream) -> None:
+    with live.play() as player:
+        sent: list[dict[str, Any]] = []
+        player._pump._send = lambda content, buffers: sent.append(content)
+        player._take({"kind": "view", "view": "one", "visible": True})
+        until(lambda: player.figures["passed_over"] > 10)
+        assert 0 < len(sent) <= 3
+        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        until(lambda: len(sent) == 4 or player._pump.window < 3)
+        assert player.figures["shown"] == 1
+
+
+def test_a_player_forgets_pictures_that_nobody_acknowledges(live: LiveStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_room, "LOST_S", 0.05)
+    with live.play() as player:
+        player._take({"kind": "view", "view": "one", "visible": True})
+        until(lambda: player.figures["lost"] >= 4)
+
+
+def test_what_never_came_is_magenta(live: LiveStream) -> None:
+    frame = next(live.frames(1)).copy()
+    octets = len(frame.packed)
+    y, blue, red = pump_room.shown_planes(replace(frame, gaps=((0, octets // 2),)))
+    assert (y[:20] == 105).all()
+    assert (blue[:20] == 212).all()
+    assert (red[:20] == 235).all()
+    assert not (y[30:] == 105).all()
+
+
+def test_options_that_can_not_be(live: LiveStream, archive: Archive) -> None:
+    for wrong in ({"mode": "gif"}, {"quality": 0}):
+        with pytest.raises(UsageError):
+            live.play(**wrong)
+    with live.play() as player, pytest.raises(UsageError, match="folder"):
+        player.record()
+    with browser(archive) as face:
+        with pytest.raises(UsageError, match="somewhere"):
+            face.retrieve()
+        with pytest.raises(UsageError, match="no column"):
+            face.sort("Nothing")
+    volume = archive.media.volumes(progress=False)[0]
+    with volume.view() as viewer:
+        with pytest.raises(UsageError, match="z=99"):
+            viewer.show(z=99)
+        with pytest.raises(UsageError, match="width"):
+            viewer.show(window=(0, 0))
+    with pytest.raises(UsageError, match="overlay"):
+        volume.view(overlay=np.zeros((1, 2, 3), int))
+
+
+def test_the_dashboard_says_who_sent(archive: Archive) -> None:
+    with archive.dashboard() as board:
+        archive.node.store(list(phantom_datasets(patients=1, slices=2, seed=7)), progress=False)
+        archive.add([phantom_datasets(patients=1, slices=1, seed=8)], progress=False)
+        assert board.sources == {"LAB1": 3, "add": 2}
+        assert "Synthetic^" not in str(board.state) + repr(board)
+
+
+def test_a_report_is_viewed(archive: Archive, tmp_path: Path) -> None:
+    report = archive.node.find("series", progress=False, Modality="CT").retrieve(tmp_path, progress=False)
+    with report.view() as viewer:
+        assert len(viewer.volumes) == len(report.media.volumes(progress=False)) > 1
+
+
+def test_nobody_sends_more_senders_than_are_shown(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomlab.notebook.dashboard.MAX_SOURCES", 2)
+    with archive.dashboard() as board:
+        for number in range(4):
+            archive._opened().store._tell(_arrived(archive, f"AE{number}"))
+        assert board.sources == {"AE0": 1, "AE1": 1, "others": 2}
+
+
+def _arrived(archive: Archive, source: str) -> Any:
+    entry = archive._opened().store.index.select({})[0]
+    return Arrived(entry.held, source, entry.header)
