@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import string
 import threading
@@ -17,7 +18,7 @@ from dicomlab.cohorts.ledger import Ledger, outcomes_of
 from dicomlab.errors import UsageError
 from dicomlab.model.columns import column, standard_columns
 from dicomlab.model.progress import Control
-from dicomlab.model.protocols import Arrival, Octets, Wanted, Writer
+from dicomlab.model.protocols import Arrival, Octets, Wanted, Watcher, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, remove_parts, sha256_of_dataset
 from dicomlab.part10.wholeness import Passing
@@ -91,6 +92,17 @@ def _safe(text: str) -> str:
     return (cleaned if len(cleaned) <= 64 else f"{cleaned[:50]}-{_short(text)}") or "_"
 
 
+def _names_in(folder: Path) -> frozenset[str] | None:
+    """What lies in a folder; None where that can't be told, or where writers that were killed left something behind."""
+    try:
+        names = frozenset(os.listdir(folder))
+    except FileNotFoundError:
+        return frozenset()
+    except OSError:
+        return None
+    return None if any(name.endswith(".part") for name in names) else names
+
+
 class FolderSink:
     """Stores what arrives in a folder, and writes each outcome to the ledger. Satisfies ``Sink``; thread-safe."""
 
@@ -107,8 +119,10 @@ class FolderSink:
         self._lock = threading.Lock()
         self._started_s = time.time()
         self._places: dict[str, Path] = {}
+        self._listed: dict[Path, frozenset[str] | None] = {}
         self._before = outcomes_of(folder) if folder.is_dir() else {}
         self._ledger = Ledger(folder, source)
+        self._root = folder.resolve()
 
     def close(self) -> None:
         """End the ledger."""
@@ -120,7 +134,7 @@ class FolderSink:
         before = self._before.get(uid)
         known = before is not None and before.result in ("done", "warning", "skipped") and before.path
         path = self.folder / before.path if before is not None and known else self._place(uid)
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if self._seen_absent(path) or not path.resolve().is_relative_to(self._root):
             return False
         if not path.is_file():
             remove_parts(path, self._started_s)
@@ -145,6 +159,13 @@ class FolderSink:
         )
         self._keep(outcome, log=not known)
         return True
+
+    def _seen_absent(self, path: Path) -> bool:
+        """Whether one look at its folder, the same for all in it, showed neither that file nor the rest of a writer."""
+        if path.parent not in self._listed:
+            self._listed[path.parent] = _names_in(path.parent)
+        names = self._listed[path.parent]
+        return names is not None and path.name not in names
 
     def _place(self, uid: str) -> Path:
         """Where an instance lies; kept for those that were asked for, since it is wanted again when they arrive."""
@@ -184,12 +205,15 @@ class _Writer:
 
     def __init__(self, writer: FileWriter, keep: Callable[[Outcome], None], *, asked: bool) -> None:
         self._writer, self._keep, self._asked = writer, keep, asked
-        self._passing = Passing(writer.arrival.transfer_syntax_uid)
+        passing = Passing(writer.arrival.transfer_syntax_uid)
+        self._watcher: Watcher = writer.arrival.watcher or passing
+        self._feed = passing.feed if writer.arrival.watcher is None else None
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""
         self._writer.write(octets)
-        self._passing.feed(octets)
+        if self._feed is not None:
+            self._feed(octets)
 
     def finish(self) -> Outcome:
         """Keep the file, and its outcome."""
@@ -203,8 +227,8 @@ class _Writer:
 
     def _lack(self) -> str:
         """What the instance lacks: by what passed, or by another look at the file where that doesn't tell."""
-        if self._passing.told:
-            return self._passing.lack()
+        if self._watcher.told:
+            return self._watcher.lack()
         parcel = parcel_of_file(self._writer.path)
         return parcel.reason if isinstance(parcel, Unfit) else ""
 

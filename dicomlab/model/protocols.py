@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -19,12 +19,24 @@ if TYPE_CHECKING:
 Octets = bytes | bytearray | memoryview
 
 
+class Watcher(Protocol):
+    """Sees, while a data set passes by, whether it is whole."""
+
+    @property
+    def told(self) -> bool:
+        """Whether :meth:`lack` can tell."""
+
+    def lack(self) -> str:
+        """Say what is missing; ``""`` where it is whole, or where it can't be told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One SOP Instance that begins to arrive.
 
     ``file_meta`` holds preamble and File Meta Information where they travelled with it (web, media); where only
-    the data set travels (DIMSE) it is None and whoever stores it writes its own.
+    the data set travels (DIMSE) it is None and whoever stores it writes its own. ``watcher`` is there where whoever
+    delivers looks at what passes, so that nobody need look a second time.
     """
 
     sop_class_uid: str
@@ -32,6 +44,7 @@ class Arrival:
     transfer_syntax_uid: str
     file_meta: bytes | None = None
     source: str = ""
+    watcher: Watcher | None = field(default=None, compare=False, repr=False)
 
 
 class Writer(Protocol):

@@ -25,6 +25,7 @@ LEDGER_NAME = "dicomlab-ledger.jsonl"
 FRAMES_SUFFIX = ".frames.parquet"
 """How the name of a table of frames ends, which a recording leaves beside an instance."""
 LEDGER_FORMAT = 1
+_LINE = json.JSONEncoder(separators=(",", ":"))
 _HEAD = {"dicomlab-ledger": LEDGER_FORMAT}
 MAX_LEDGER_LINE = 16_384
 
@@ -63,7 +64,7 @@ class Outcome:
     def to_line(self) -> str:
         """One line of a ledger, without the line end."""
         values = ((name, getattr(self, name)) for name in _OUTCOME_FIELDS)
-        return json.dumps({name: value for name, value in values if value != ""}, separators=(",", ":"))
+        return _LINE.encode({name: value for name, value in values if value != ""})
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -106,7 +107,7 @@ def ledger_head(source: str, title: str = "", follow: Mapping[str, str] | None =
     That of a saved report has its title, and whom to ask about pending outcomes.
     """
     more = {**({"title": title} if title else {}), **({"follow": dict(follow)} if follow else {})}
-    return json.dumps({**_HEAD, "source": source, **more}, separators=(",", ":"))
+    return _LINE.encode({**_HEAD, "source": source, **more})
 
 
 def read_head(line: str) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from dicomlab.errors import RemoteProtocolError
@@ -93,6 +94,7 @@ class PartReader:
         self._room = bytearray()
         self._size = 0
         """Octets of what is looked at; there may be more memory behind them."""
+        self._block, self._headers_of_block = b"", _parse_headers(b"")
         self.parts = 0
 
     @property
@@ -241,7 +243,7 @@ class PartReader:
             raise self._broken("a delimiter without the end of its line")
         return self._keep(buffer, at)
 
-    def _headers(self, buffer: bytes | bytearray, at: int) -> tuple[dict[str, str] | None, int]:
+    def _headers(self, buffer: bytes | bytearray, at: int) -> tuple[Mapping[str, str] | None, int]:
         if buffer.startswith((b"\n", b"\r\n"), at, self._size):
             block, end = b"", at + (1 if buffer[at] != _CR else 2)
         elif found := _HEADERS_END.search(buffer, at, min(at + MAX_HEADERS + 4, self._size)):
@@ -253,7 +255,9 @@ class PartReader:
         self.parts += 1
         if self.parts > self._max_parts:
             raise self._broken(f"more than {self._max_parts} parts")
-        headers = _parse_headers(block)
+        if block != self._block:  # those of most parts are like those of the part before
+            self._block, self._headers_of_block = block, _parse_headers(block)
+        headers = self._headers_of_block
         length = headers.get("content-length", "")
         self._announced = int(length) if length.isdecimal() and len(length) < 19 else None
         self._given, self._look_alike, self._start = 0, False, True
@@ -326,11 +330,11 @@ class PartReader:
             )
 
 
-def _parse_headers(block: bytes) -> dict[str, str]:
+def _parse_headers(block: bytes) -> Mapping[str, str]:
     """Read header lines; folded lines are joined, lines that are no header passed over."""
     unfolded = re.sub(rb"\r?\n[ \t]+", b" ", block).decode("latin-1")
     pairs = (line.partition(":") for line in re.split(r"\r?\n", unfolded))
-    return {name.strip().lower(): value.strip() for name, colon, value in pairs if colon}
+    return MappingProxyType({name.strip().lower(): value.strip() for name, colon, value in pairs if colon})
 
 
 def new_boundary() -> str:

@@ -88,7 +88,9 @@ class _Incoming:
             return
         self.uid = meta.sop_instance_uid
         file_meta = bytes(head[: meta.length])
-        arrival = Arrival(meta.sop_class_uid, self.uid, meta.transfer_syntax_uid, file_meta, self.source)
+        syntax = meta.transfer_syntax_uid
+        self._passing = Passing(syntax)
+        arrival = Arrival(meta.sop_class_uid, self.uid, syntax, file_meta, self.source, self._passing)
         try:
             self._writer = self.sink.begin(arrival)
         except ServiceError as error:
@@ -98,7 +100,6 @@ class _Incoming:
         except DicomlabError as error:
             raise _SinkFailed(error) from error
         self._head = b""
-        self._passing = Passing(meta.transfer_syntax_uid)
         self._write(memoryview(head)[meta.length :])
 
     def _write(self, octets: bytes | memoryview) -> None:

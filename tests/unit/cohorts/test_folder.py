@@ -61,7 +61,7 @@ def sink(folder: Path, *uids: str) -> FolderSink:
 
 
 ELEMENT = bytes.fromhex("10001000 504E0200 4142")
-EXPLICIT_LE = "1.2.840.10008.1.2.1"
+EXPLICIT_LE, EXPLICIT_BE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 
 
 def store(place: FolderSink, uid: str) -> Outcome:
@@ -118,6 +118,53 @@ def test_a_ledger_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -
     victim = sink(inner, UID)
     assert not victim.found(Wanted("1.2", "1.3", UID))
     victim.close()
+
+
+class Said:
+    """Somebody who looked at a data set on its way."""
+
+    def __init__(self, told: bool, lacks: str) -> None:
+        self.told, self._lacks = told, lacks
+
+    def lack(self) -> str:
+        return self._lacks
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, EXPLICIT_BE])
+@pytest.mark.parametrize("watcher", [None, Said(False, "")])
+def test_what_arrives_torn_is_no_success_and_comes_again(tmp_path: Path, syntax: str, watcher: Said | None) -> None:
+    place = sink(tmp_path, UID)
+    writer = place.begin(Arrival("1.2.840.10008.5.1.4.1.1.2", UID, syntax, watcher=watcher))
+    writer.write(ELEMENT[:-1])
+    outcome = writer.finish()
+    place.close()
+    assert outcome.result == "failed"
+    assert outcomes_of(tmp_path) == {UID: outcome}
+    again = sink(tmp_path, UID)
+    assert not again.found(Wanted("1.2", "1.3", UID))
+    again.close()
+
+
+def test_who_looked_on_the_way_is_believed(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    writer = place.begin(Arrival("1.2.840.10008.5.1.4.1.1.2", UID, EXPLICIT_LE, watcher=Said(True, "its end")))
+    writer.write(ELEMENT)
+    assert writer.finish().status == "it arrived broken: its end"
+    place.close()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    place = sink(tmp_path, UID)
+    lies = tmp_path / store(place, UID).path
+    place.close()
+    lies.unlink()
+    rest = lies.with_name(f".{lies.name}.0000.part")
+    rest.write_bytes(b"half")
+    os.utime(rest, (0, 0))
+    again = sink(tmp_path, UID)
+    assert not again.found(Wanted("1.2", "1.3", UID))
+    again.close()
+    assert not rest.exists()
 
 
 def test_somebody_elses_ledger_is_refused(tmp_path: Path) -> None:

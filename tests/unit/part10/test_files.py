@@ -129,6 +129,28 @@ class Failing:
             raise OSError(self._code, os.strerror(self._code))
 
 
+class InPieces:
+    """A file that takes a few octets at once, as write(2) may."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, octets: Any) -> int:
+        written: int = self._file.write(octets[:7])
+        return written
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_a_medium_that_takes_a_part_gets_the_rest(tmp_path: Path) -> None:
+    writer = FileWriter(tmp_path / "x", ARRIVAL)
+    writer._file = InPieces(writer._file)  # type: ignore[assignment]
+    writer.write(DATA)
+    assert writer.finish().octets == len(DATA)
+    assert (tmp_path / "x").read_bytes().endswith(DATA)
+
+
 SENTENCES = {
     errno.ENOSPC: (Interrupted, "no space left; free some and call again: what arrived whole is kept"),
     errno.EDQUOT: (Interrupted, "no space left"),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing as closed
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dicomlab.cohorts.folder import FolderSink, Layout
+from dicomlab.cohorts.ledger import outcomes_of
 from dicomlab.errors import Interrupted, Refused, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Wanted
 from dicomlab.model.trace import trace
-from dicomlab.part10.meta import EXPLICIT_LE, encode_file_meta
+from dicomlab.part10.meta import EXPLICIT_BE, EXPLICIT_LE, encode_file_meta
 from dicomlab.web.endpoint import WebEndpoint
 from dicomlab.web.multipart import closing, part_head
 from dicomlab.web.store_answer import Failure, StoredInstance, build_store_answer
@@ -410,6 +414,19 @@ def test_a_part_that_is_whole_and_holds_a_torn_instance() -> None:
     assert set(sink.arrived) == {"1.1.0"}
 
 
-def pixels(uid: str) -> bytes:
-    value = bytes(range(256)) * 4
-    return encode_file_meta(CT, uid, EXPLICIT_LE) + b"\xe0\x7f\x10\x00OW\0\0" + len(value).to_bytes(4, "little") + value
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, EXPLICIT_BE])
+def test_a_torn_instance_has_no_row_that_says_done(tmp_path: Path, syntax: str) -> None:
+    """In a folder too, where it is looked at once: on its way, or in its file where that tells nothing."""
+    whole = pixels("1.1.0", syntax)
+    for octets, result in ((whole[:-100], "failed"), (whole, "done")):
+        place = FolderSink(tmp_path / result, "TEST", Layout(None), {"1.1.0": {}}, Control())
+        with closed(place), scripted(lambda asked: reply("200 OK", multipart(octets), Content_Type=KIND)) as server:  # noqa: B023
+            WebEndpoint(server.url).deliver(WANTED[:1], place, Control())
+        assert [o.result for o in place.outcomes.values()] == [result]
+        assert outcomes_of(tmp_path / result) == place.outcomes
+
+
+def pixels(uid: str, syntax: str = EXPLICIT_LE) -> bytes:
+    value, order = bytes(range(256)) * 4, "little" if syntax == EXPLICIT_LE else "big"
+    tag = b"".join(number.to_bytes(2, order) for number in (0x7FE0, 0x0010))
+    return encode_file_meta(CT, uid, syntax) + tag + b"OW\0\0" + len(value).to_bytes(4, order) + value
