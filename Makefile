@@ -3,17 +3,17 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/coverage run -m pytest
-COVERED := $(BIN)/coverage report --skip-covered
+PYTEST := $(BIN)/python -m pytest
 NOTEBOOKS = $(if $(wildcard notebooks/*.ipynb),notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg)
 
-.PHONY: help demo lab test test-full lint bench docs peers clean
+.PHONY: help demo lab test test-full coverage lint bench docs peers clean
 
 help:
 	@echo "make demo       a cohort from a PACS into a table, over DIMSE, over the web and from media; nothing external"
 	@echo "make lab        the same in JupyterLab, step by step"
 	@echo "make test       lint and tests, against real peers (installs them as root on Debian; PEERS=0: not)"
 	@echo "make test-full  the long matrices too"
+	@echo "make coverage   which lines the tests run"
 	@echo "make lint       ruff, mypy, import rules"
 	@echo "make bench      how fast, side by side with real peers"
 	@echo "make docs       the site: tutorials, how-to pages, reference; into docs/_build/html"
@@ -25,13 +25,15 @@ demo: .venv/base
 lab: .venv/lab
 	$(BIN)/dicomlab lab
 
-test: .venv/all,test peers lint
+test: .venv/all,test .venv/sdists peers lint
 	$(PYTEST) tests $(NOTEBOOKS)
-	@$(COVERED)
 
-test-full: .venv/all,test peers lint
+test-full: .venv/all,test .venv/sdists peers lint
 	$(PYTEST) tests $(NOTEBOOKS) --full
-	@$(COVERED)
+
+coverage: .venv/all,test peers
+	$(BIN)/coverage run -m pytest tests
+	$(BIN)/coverage report --skip-covered
 
 lint: .venv/all,test
 	$(BIN)/ruff check
@@ -50,7 +52,7 @@ peers:
 	@tests/peers/install.sh
 
 clean:
-	rm -rf .venv dist build docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build docs/_build dicomlab-demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------- .venv, one stamp for each set of extras
@@ -66,3 +68,6 @@ clean:
 .venv/%: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
+
+.venv/sdists: | .venv/all,test  # real files that no wheel has
+	-$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $@ dicognito dicompyler-core

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Any
@@ -498,7 +499,9 @@ def test_retyped_changes_nothing_that_is_right() -> None:
 
 @pytest.mark.parametrize("options", [{"dtype": str}, {"dtype": {"PatientID": str, "FileOffsetInContainer": str}}])
 def test_csv_and_back(options: dict[str, Any]) -> None:
-    text = typical().to_csv(index=False)
+    text = re.sub(
+        r"(?<!\d)1-02-03", "0001-02-03", typical().to_csv(index=False)
+    )  # pandas before 3.1 writes year 1 as 1
     same(retyped(pd.read_csv(io.StringIO(text), **options)), typical())
 
 
