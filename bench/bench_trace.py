@@ -1,87 +1,113 @@
-"""What the wire view costs: the same work with a trace on and off, and off beside a library without taps.
+"""What the wire view costs: the same work with a trace on and off, and off beside channels that have no taps.
 
-``--only dimse | web | stream | faces``. For the stream, CPU of this process is compared, for sender and receiver both
-live in it; the other rows are times. The faces are told beside their limit.
+``--only dimse | web | stream | faces``. What is compared is CPU time of this process, for a tap takes no other, and the
+clock on the wall says more about the neighbours. The archive has a process of its own, so that its work hides nothing; for
+the stream both ends are here. The faces are told beside their limit.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from measure import Row, Size, main, side_by_side
+from measure import Row, Size, main
 
 import dicomlab
 from dicomlab.model.trace import Channel
 from dicomlab.notebook.html import render
 from dicomlab.samples.endoscopy import PATIENT, endoscopy_frames
 from dicomlab.samples.phantom import phantom_datasets
+from tests.peers.processes import LOOPBACK, free_port
 
 LEAST = 0.95
-"""How fast work must be while it is traced, beside the same without."""
+"""How fast work must be while it is traced, beside the same without; and without a trace, beside no taps."""
+TURNS = {1: 1, 3: 40, 7: 100}
+"""How often each side has its turn, by the rounds of other benches: a part in twenty is to be seen."""
 REPR_S = 0.005
 
 
 def bench(size: Size, scratch: Path) -> Iterator[Row]:
-    with dicomlab.Archive() as archive:
-        archive.add(phantom_datasets(3, min(size.slices, 100)), progress=False)
-        if size.chosen("dimse"):
-            yield from both(
-                f"C-FIND, {size.slices} instances", lambda: archive.node.find("instance", progress=False), size
-            )
-            cohort = archive.node.find("series", progress=False)
-            to = iter(range(1_000_000))
-            yield from both("C-GET to files", lambda: cohort.retrieve(scratch / f"{next(to)}", progress=False), size)
-        if size.chosen("web"):
-            yield from both(
-                f"QIDO-RS, {size.slices} instances", lambda: archive.web.find("instance", progress=False), size
-            )
+    turns, series = TURNS[size.rounds], min(size.slices, 100)
+    full = scratch / "archive"
+    with dicomlab.Archive(full) as archive:
+        archive.add(phantom_datasets(3, series), progress=False)
         if size.chosen("faces"):
             yield from faces(archive, size)
+    with serving(full) as (node, web):
+        if size.chosen("dimse"):
+            yield from sides(f"C-FIND, {3 * series} instances", lambda: node.find("instance", progress=False), turns)
+            cohort = node.find("series", progress=False)
+            to = iter(range(1_000_000))
+            yield from sides(
+                "C-GET to files", lambda: cohort.retrieve(scratch / f"{next(to)}", progress=False), -(-turns // 4)
+            )
+        if size.chosen("web"):
+            yield from sides(f"QIDO-RS, {3 * series} instances", lambda: web.find("instance", progress=False), turns)
     if size.chosen("stream"):
         yield from stream(size)
 
 
-def both(what: str, work: Callable[[], Any], size: Size) -> Iterator[Row]:
-    """On beside off; and off beside no taps at all."""
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[dicomlab.Node, dicomlab.WebEndpoint]]:
+    """Keep an archive open in a process of its own; gives both doors."""
+    address, port = f"DICOMLAB@{LOOPBACK}:{free_port()}", free_port()
+    command = [sys.executable, "-m", "dicomlab", "serve", str(folder), "--address", address, "--web-port", str(port)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        shown = ""
+        while "Ctrl-C" not in (line := running.stdout.readline()):
+            assert line, f"the archive does not come up: {shown}"
+            shown += line
+        base = next(word for word in shown.split() if word.startswith("http://"))
+        yield dicomlab.Node(address), dicomlab.WebEndpoint(base)
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
 
-    def traced() -> None:
-        with dicomlab.trace():
-            work()
 
-    def bare() -> None:
-        with patch.object(Channel, "tap", lambda *_, **__: None), patch.object(Channel, "note", lambda *_: None):
-            work()
+def untapped() -> AbstractContextManager[Any]:
+    """No tap at all."""
+    return patch.multiple(Channel, tap=lambda *_, **__: None, note=lambda *_: None)
 
-    rounds = size.rounds * 3
-    yield replace(side_by_side(what, ("trace on", traced), ("off", work), rounds), must=LEAST)
-    yield side_by_side(what, ("trace off", work), ("no taps", bare), rounds)
+
+def sides(what: str, work: Callable[[], object], turns: int) -> Iterator[Row]:
+    """On beside off; and off beside no taps at all. Who begins changes with each turn."""
+    how: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+        "trace on": dicomlab.trace, "trace off": nullcontext, "no taps": untapped,
+    }  # fmt: skip
+    work()
+    spent: dict[str, list[float]] = {name: [] for name in how}
+    for turn in range(turns):
+        for one in range(len(how)):
+            name = list(how)[(turn + one) % len(how)]
+            began = time.process_time()
+            with how[name]():
+                work()
+            spent[name].append(time.process_time() - began)
+    on, off, none = (statistics.median(spent[name]) for name in how)
+    yield Row(f"{what}, CPU", "trace on", "trace off", on, off, turns, must=LEAST)
+    yield Row(f"{what}, CPU", "trace off", "no taps", off, none, turns, must=LEAST)
 
 
 def stream(size: Size) -> Iterator[Row]:
     """A broadcast and its receiver in this process, for so many frames."""
-    count = {1: 10, 3: 60, 7: 150}[size.rounds]
+    count, turns = {1: (10, 1), 3: (30, 10), 7: (60, 20)}[size.rounds]
     frames = list(endoscopy_frames(min(count, 30), 640, 480, rate_hz=30))
 
-    def seconds(traced: bool) -> float:
+    def work() -> None:
         cast = dicomlab.Broadcast(frames, rate_hz=30, loop=True, fictional=True, **PATIENT)
-        began = time.process_time()
-        with dicomlab.trace() if traced else nullcontext(), dicomlab.LiveStream(cast) as live, cast:
+        with dicomlab.LiveStream(cast) as live, cast:
             assert sum(1 for _ in live.frames(count)) == count
-        return time.process_time() - began
 
-    times: dict[bool, list[float]] = {True: [], False: []}
-    for turn in range(max(size.rounds, 2)):
-        for traced in (True, False) if turn % 2 else (False, True):
-            times[traced].append(seconds(traced))
-    on, off = (statistics.median(times[one]) for one in (True, False))
-    yield Row(f"{count} frames of 640x480, CPU", "trace on", "off", on, off, size.rounds, must=LEAST)
+    yield from sides(f"{count} frames of 640x480", work, turns)
 
 
 def faces(archive: dicomlab.Archive, size: Size) -> Iterator[Row]:

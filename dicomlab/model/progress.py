@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from dicomlab.model.links import above
-from dicomlab.model.summary import Summarised, Summary
+from dicomlab.model.summary import Summarised, Summary, visible
 
 T = TypeVar("T")
 
@@ -234,10 +234,22 @@ class Operation(Summarised, Generic[T]):
             raise self._error
         return self._result  # type: ignore[return-value]
 
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one line; empty while it goes on."""
+        if not self.done:
+            return ""
+        if self._error is not None:
+            return visible(str(self._error), 500) or type(self._error).__name__
+        if getattr(self._result, "complete", True):
+            return "ended"
+        note = visible(str(getattr(self._result, "note", "")), 300)
+        return f"not complete: {note}" if note else "not complete"
+
     def _summary_(self) -> Summary:
-        progress = self.progress
+        progress, outcome = self.progress, self.outcome
         state = "running"
-        if self.done:
+        if outcome:
             state = "ended" if self._error is None else f"✗ ended with {type(self._error).__name__}"
         of = f" of {progress.total}" if progress.total is not None else ""
         facts = (
@@ -246,7 +258,7 @@ class Operation(Summarised, Generic[T]):
             ("failed", str(progress.failed)),
             ("octets", f"{progress.octets:,}"),
         )
-        notes = (str(self._error),) if self._error is not None else ()
+        notes = (outcome,) if outcome not in ("", "ended") else ()
         return Summary(f"Operation: {self.title}", facts, notes=notes)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:

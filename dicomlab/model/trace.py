@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dicomlab.errors import DicomlabError
 from dicomlab.model.links import above
@@ -36,8 +36,7 @@ CAP_OCTETS = 16 * 1024
 SHOWN_OCTETS, SHOWN_MESSAGES = 256, 50
 
 
-@dataclass(frozen=True, slots=True)
-class WireEvent:
+class WireEvent(NamedTuple):
     """A run of octets that crossed the boundary of this process, or a note about a plan."""
 
     at_ns: int
@@ -88,7 +87,7 @@ class Channel:
         ``size`` counts all octets where `octets` are not all of them; ``train`` tells of datagrams that followed.
         """
         if self.trace is not None:
-            self.trace.keep(self, direction, octets, size=size, train=train)
+            self.trace.keep(self, direction, octets, size, train)
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
@@ -190,17 +189,23 @@ class Trace(Summarised):
         channel: Channel,
         direction: Direction,
         octets: Buffer,
-        *,
-        at_ns: int | None = None,
         size: int | None = None,
         train: bytes = b"",
+        *,
+        at_ns: int | None = None,
     ) -> None:
-        """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read)."""
-        if len(self._events) == self.max_events:
+        """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read).
+
+        This is what a trace costs while work is done: octets that can't change are kept as they are, others are copied
+        as far as the cap goes, and the tuple is made without the call of its class.
+        """
+        length, events = len(octets), self._events
+        if len(events) == self.max_events:
             self.dropped += 1
-        kept = bytes(memoryview(octets)[: self.cap_octets])
+        kept = bytes(octets if length <= self.cap_octets else memoryview(octets)[: self.cap_octets])
         at_ns = self.clock_ns() if at_ns is None else at_ns
-        self._events.append(WireEvent(at_ns, channel, direction, kept, len(octets) if size is None else size, train))
+        event = (at_ns, channel, direction, kept, length if size is None else size, train)
+        events.append(tuple.__new__(WireEvent, event))
 
     def wall_ns(self, event: WireEvent) -> int:
         """When an event happened, in nanoseconds since 1970-01-01T00:00:00Z."""

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dicomlab.errors import DicomlabError
 from dicomlab.model.summary import Summary, visible
 from dicomlab.notebook.html import Markup
 from dicomlab.notebook.widget import Face
@@ -77,7 +76,7 @@ class TransferView(Face):
 
         def ended() -> None:
             if (alive := me()) is not None:
-                alive._tell(done=True, note=outcome(operation))
+                alive._tell(done=True, note=operation.outcome)
 
         self._watch = Watch(operation, tell, ended)
 
@@ -86,32 +85,7 @@ class TransferView(Face):
         self.operation.cancel()
 
     def _twin(self) -> tuple[Summary, Markup | None]:
-        return summary_of(self.operation), None
-
-
-def outcome(operation: Operation[Any]) -> str:
-    """How an operation ended, in one line; empty while it goes on."""
-    if not operation.done:
-        return ""
-    try:
-        result = operation.result()
-    except DicomlabError as error:
-        return visible(str(error), 500)
-    complete, note = getattr(result, "complete", True), getattr(result, "note", "")
-    return "ended" if complete else f"not complete: {visible(str(note), 300)}"
-
-
-def summary_of(operation: Operation[Any]) -> Summary:
-    """The facts of an operation."""
-    progress = operation.progress
-    of = f" of {progress.total}" if progress.total is not None else ""
-    facts = [("state", "ended" if operation.done else "going on"), ("done", f"{progress.done}{of}")]
-    if progress.failed:
-        facts.append(("failed", str(progress.failed)))
-    if progress.octets:
-        facts.append(("octets", f"{progress.octets:,}"))
-    said = outcome(operation)
-    return Summary(operation.title, tuple(facts), notes=(said,) if said not in ("", "ended") else ())
+        return self.operation._summary_(), None
 
 
 def watch(operation: Operation[Any]) -> TransferView:

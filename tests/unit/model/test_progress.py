@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -347,6 +348,25 @@ def test_errors_are_carried_to_whoever_asks(error: BaseException) -> None:
         with pytest.raises(type(error)) as caught:
             operation.result()
         assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("work", "outcome", "state"),
+    [
+        (lambda control: 42, "ended", "ended"),
+        (lambda control: SimpleNamespace(complete=False, note="it\x1b said no more"), "not complete: it\\x1b said no more", "ended"),
+        (lambda control: SimpleNamespace(complete=False), "not complete", "ended"),
+        (fail_with(ValueError("x")), "x", "✗ ended with ValueError"),
+        (fail_with(ValueError()), "ValueError", "✗ ended with ValueError"),
+    ],
+)  # fmt: skip
+def test_how_it_ended_is_told_in_one_line(work: Callable[[Control], Any], outcome: str, state: str) -> None:
+    operation = run(work, background=True)
+    assert operation.wait(LONG_S)
+    assert operation.outcome == outcome
+    summary = operation._summary_()
+    assert dict(summary.facts)["state"] == state
+    assert summary.notes == (() if outcome == "ended" else (outcome,))
 
 
 def test_cancel_and_timeout() -> None:

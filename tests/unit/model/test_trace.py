@@ -60,6 +60,17 @@ def test_octets_are_copied_at_the_tap() -> None:
     assert next(iter(wire)).octets == b"before"
 
 
+def test_octets_that_cannot_change_are_kept_as_they_are() -> None:
+    wire = Trace(cap_octets=4)
+    channel = module.Channel("ul", ("a", "b"), dissect, wire)
+    short, long = bytes([1, 2, 3, 4]), bytes([1, 2, 3, 4, 5])
+    channel.tap("sent", short)
+    channel.tap("sent", long)
+    first, second = wire
+    assert first.octets is short
+    assert second.octets == short  # and what is longer is not held
+
+
 def test_the_ring_is_bounded() -> None:
     wire = Trace(max_events=3)
     channel = module.Channel("ul", ("a", "b"), dissect, wire)
