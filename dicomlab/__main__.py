@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("folder", nargs="?", type=Path, help="where it keeps its files (default: a temporary folder)")
     serve.add_argument("--address", help="AET@host:port (default: DICOMLAB on a free loopback port)")
     serve.add_argument("--web-port", type=int, default=0, help="port of the origin server (default: a free one)")
+    serve.add_argument("--web-host", action="append", default=[], metavar="NAME", help="a proxy's name; *: any")
+    serve.add_argument(
+        "--viewer", type=Path, metavar="FOLDER", help="a prebuilt web viewer to be served beside the data"
+    )
     serve.add_argument("--demo", action="store_true", help="filled with samples")
     doctor = command("doctor", _doctor, "what is installed here and works; or, of a peer: what it does, and why not")
     doctor.add_argument("peer", nargs="?", help="AET@host:port, http(s)://host/dicom-web, or the name of a profile")
@@ -119,7 +123,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dicomlab.archive.archive import Archive
     from dicomlab.samples import real_files
 
-    with Archive(arguments.folder, arguments.address, web_port=arguments.web_port) as archive:
+    door = {"web_port": arguments.web_port, "web_hosts": arguments.web_host}
+    with Archive(arguments.folder, arguments.address, **door) as archive:
+        if arguments.viewer is not None:
+            print(f"Viewer: {archive.mount_viewer(arguments.viewer)}", flush=True)
         if arguments.demo:
             archive.add(real_files(), progress=False)
         print(repr(archive), flush=True)

@@ -23,7 +23,7 @@ PICTURES = 12
 """Volumes that are drawn; further ones are counted."""
 MAX_VALUES = 1 << 28
 """Pixels beyond which a volume is told and not drawn."""
-_ROWS = 50
+_ROWS, _FEW_SLICES = 50, 6
 _SHOWN = ("path", "kind", "message", "text")
 
 
@@ -76,23 +76,32 @@ def _tell(account: Account, media: MediaSet) -> None:
         volumes = media.volumes()
     except UsageError:
         return  # nothing to be drawn: reports, plans, waveforms
-    for volume in volumes[:PICTURES]:
+    more = len(volumes) - PICTURES
+    del volumes[PICTURES:]
+    while volumes:  # one in memory at a time
+        volume = volumes.pop(0)
         account.add(_title(volume), volume)
-        account.add("", _picture(volume))
-    if len(volumes) > PICTURES:
-        account.add("Further volumes", f"{len(volumes) - PICTURES} more are not drawn here")
+        account.add("", _picture(volume, **_planes(volume)))
+    if more > 0:
+        account.add("Further volumes", f"{more} more are not drawn here")
 
 
 def _title(volume: Volume) -> str:
     return f"A volume: {volume.modality or 'unknown'}, {' x '.join(map(str, volume.shape))}"
 
 
-def _picture(what: Any) -> Any:
+def _planes(volume: Volume) -> dict[str, str]:
+    """All three, unless there are too few slices for two of them."""
+    depth = dict(zip(volume.dims, volume.shape, strict=True)).get("z", 1)
+    return {} if volume.regular and depth >= _FEW_SLICES else {"plane": "z"}
+
+
+def _picture(what: Any, **how: str) -> Any:
     """Its axes; where it can't be drawn, why."""
     if prod(getattr(what, "shape", ())) > MAX_VALUES:
         return f"not drawn: more than {MAX_VALUES:,} values"
     try:
-        return what.plot()
+        return what.plot(**how)
     except DicomlabError as error:
         return f"not drawn: {error}"
 

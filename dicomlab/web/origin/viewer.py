@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from dicomlab.errors import UsageError
+from dicomlab.web.origin.address import prefix_of
 from dicomlab.web.origin.answer import Problem
 
 MAX_FILES = 20_000
@@ -35,7 +38,7 @@ class Viewer:
 
     def __init__(self) -> None:
         self._files: dict[str, Path] = {}
-        self._config = b""
+        self._root = ""
 
     def mount(self, folder: Path, root: str) -> None:
         """Serve the viewer in that folder: OHIF's ``dist``, or another that reads ``app-config.js`` at its root.
@@ -67,7 +70,7 @@ class Viewer:
                 files["/" + path.relative_to(folder).as_posix()] = path
             if len(files) > MAX_FILES:
                 raise UsageError(f"{folder} holds more than {MAX_FILES} files: that is no viewer")
-        self._files, self._config = files, _configuration(root)
+        self._files, self._root = files, root
 
     def serves(self, path: str) -> bool:
         """Whether a request for that path is the viewer's: all but the service's own."""
@@ -81,19 +84,32 @@ class Viewer:
         if scope["method"] not in ("GET", "HEAD"):
             return Problem(405, "a viewer is only read", {"Allow": "GET, HEAD"}).answer()
         path = scope["path"]
+        prefix = prefix_of({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+        made_for_it = {**_HEADERS, "Cache-Control": "no-store"}
         if path == "/app-config.js":
-            headers = {**_HEADERS, "Cache-Control": "no-store"}
-            return Response(self._config, 200, headers, media_type=_MEDIA_TYPES[".js"])
+            return Response(_configuration(prefix, self._root), 200, made_for_it, media_type=_MEDIA_TYPES[".js"])
         found = self._files.get(path)
         if found is None and "." in path.rpartition("/")[2]:
             return Problem(404, "the viewer has no such file").answer()
         found = found or self._files["/index.html"]
+        if prefix and found.suffix == ".html":
+            page = _below(prefix, found.read_text(encoding="utf-8", errors="replace"))
+            return Response(page, 200, made_for_it, media_type=_MEDIA_TYPES[".html"])
         kind = _MEDIA_TYPES.get(found.suffix.lower(), "application/octet-stream")
         return FileResponse(found, headers={**_HEADERS, "Cache-Control": "no-cache"}, media_type=kind)
 
 
-def _configuration(root: str) -> bytes:
+def _below(prefix: str, page: str) -> str:
+    """The page of a viewer that was built for the root of a server, for a path below which a proxy shows it."""
+    place = escape(f"{prefix}/")
+    page = re.sub(r"""\b(src|href|content)=(["'])/(?!/)""", lambda found: f"{found[1]}={found[2]}{place}", page)
+    page = re.sub(r"""\bPUBLIC_URL = (["'])/\1""", lambda _: f"PUBLIC_URL = {json.dumps(prefix + '/')}", page)
+    return re.sub(r"<head\b[^>]*>", lambda found: f'{found[0]}<base href="{place}">', page, count=1)
+
+
+def _configuration(prefix: str, root: str) -> bytes:
     """OHIF's configuration: this server as its one source of data, by its path, so that it holds behind a proxy."""
+    root = prefix + root
     source: dict[str, Any] = {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
         "sourceName": "dicomlab",
@@ -106,7 +122,7 @@ def _configuration(root: str) -> bytes:
         },
     }  # fmt: skip
     config = {
-        "name": "dicomlab", "routerBasename": "/", "extensions": [], "modes": [], "customizationService": {},
+        "name": "dicomlab", "routerBasename": prefix or "/", "extensions": [], "modes": [], "customizationService": {},
         "showStudyList": True, "maxNumberOfWebWorkers": 2, "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": False, "showLoadingIndicator": True, "strictZSpacingForVolumeViewport": True,
         "investigationalUseDialog": {"option": "never"}, "defaultDataSourceName": "dicomlab", "dataSources": [source],

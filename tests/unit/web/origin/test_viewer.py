@@ -53,6 +53,23 @@ def test_it_is_told_where_the_data_is(viewed: Any) -> None:
     assert config["dataSources"][0]["configuration"]["wadoRoot"] == "/dicom-web"
 
 
+def test_behind_a_proxy_it_is_told_its_place(viewed: Any, dist: Path) -> None:
+    (dist / "index.html").write_text(
+        "<html><head><script>window.PUBLIC_URL = '/';</script><script src=\"/app.js\"></script>"
+        '<link href="//elsewhere/x"></head></html>'
+    )
+    behind = {"X-Forwarded-Prefix": "/user/x'&/proxy/80/"}
+    assert viewed.ask("GET", "http://archive.invalid/viewer", **behind).text == (
+        '<html><head><base href="/user/x&#x27;&amp;/proxy/80/"><script>window.PUBLIC_URL = "/user/x\'&/proxy/80/";</script>'
+        '<script src="/user/x&#x27;&amp;/proxy/80/app.js"></script><link href="//elsewhere/x"></head></html>'
+    )
+    told = viewed.ask("GET", "http://archive.invalid/app-config.js", X_Forwarded_Prefix="/user/x").text
+    assert '"routerBasename": "/user/x"' in told
+    assert '"wadoRoot": "/user/x/dicom-web"' in told
+    hostile = {"X-Forwarded-Prefix": "/</script><script>alert(1)"}
+    assert "alert" not in viewed.ask("GET", "http://archive.invalid/", **hostile).text
+
+
 @pytest.mark.parametrize(
     "path",
     [
