@@ -113,5 +113,8 @@ def test_the_tour_runs_where_its_steps_lead(tmp_path: Path) -> None:
                 assert book.errors == []
                 assert page.complaints == []
                 assert strayed(page.asked) == []
+                told = page.evaluate("async () => (await fetch('/server-proxy/servers-info')).text()")
+                assert '"title": "DICOM archive"' in told  # by the entry point of what was installed
+                assert page.evaluate("async () => (await fetch('/dicomlab/dicom-web/studies')).status") in (200, 204)
                 peak = image.peak_octets()
         assert 100 << 20 < peak < MAX_OCTETS, f"{peak >> 20} MiB"
