@@ -85,3 +85,4 @@ def test_ohif_draws_behind_a_proxy(chromium: Chromium, tmp_path: Path) -> None:
         ]
         assert away == []
         assert any("/frames/1" in asked for asked in page.asked)
+        assert page.complaints == []

@@ -177,7 +177,8 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dicomlab", "serve", str(tmp_path / "kept"), "--demo"]
+    (tmp_path / "index.html").write_text("<!doctype html>viewer")
+    command = [sys.executable, "-m", "dicomlab", "serve", str(tmp_path / "kept"), "--demo", "--viewer", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -189,6 +190,9 @@ def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             address = re.search(r"DICOMLAB@127\.0\.0\.1:\d+", told)
             assert address is not None, told
             assert dicomlab.Node(address[0]).verify()
+            viewer = re.search(r"Viewer: (\S+)", told)
+            assert viewer is not None, told
+            assert requests.get(viewer[1], timeout=30).text == "<!doctype html>viewer"
             assert len(dicomlab.Node(address[0]).find("instance")) == len(real_files())
         finally:
             server.send_signal(signal.SIGTERM)

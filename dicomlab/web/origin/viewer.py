@@ -32,6 +32,19 @@ _HEADERS = {
 }
 """What lets a page share memory between its workers, and keeps others out of it."""
 
+_AT_THE_ROOT = {
+    ".html": (
+        (rb"""(\b(?:src|href|content)=["'])/(?!/)""", "{attribute}"),
+        (rb"""(\bPUBLIC_URL = )(?:"/"|'/')""", "{text}"),
+        (rb"""(<link rel=["']?manifest["']?)""", ' crossorigin="use-credentials"'),  # it gets through with the cookie
+        (rb"(<head\b[^>]*>)", '<base href="{attribute}">'),
+    ),
+    ".js": ((rb"""(\b(?:__webpack_require__|\w)\.p ?= ?)"/"(?=;)""", "{text}"),),
+    ".json": ((rb"""("(?:src|start_url)": ?")/(?!/)""", "{attribute}"),),  # of its manifest
+    ".css": ((rb"(\burl\()/(?=[\w.-])", "{attribute}"),),
+}
+"""Where a viewer that was built for the root of a server says so, by webpack's ``publicPath`` and in its page."""
+
 
 class Viewer:
     """Serves what ``mount`` was given, at the root of the server; nothing before that."""
@@ -92,19 +105,20 @@ class Viewer:
         if found is None and "." in path.rpartition("/")[2]:
             return Problem(404, "the viewer has no such file").answer()
         found = found or self._files["/index.html"]
-        if prefix and found.suffix == ".html":
-            page = _below(prefix, found.read_text(encoding="utf-8", errors="replace"))
-            return Response(page, 200, made_for_it, media_type=_MEDIA_TYPES[".html"])
         kind = _MEDIA_TYPES.get(found.suffix.lower(), "application/octet-stream")
+        if prefix and found.suffix in _AT_THE_ROOT:
+            return Response(_below(prefix, found), 200, made_for_it, media_type=kind)
         return FileResponse(found, headers={**_HEADERS, "Cache-Control": "no-cache"}, media_type=kind)
 
 
-def _below(prefix: str, page: str) -> str:
-    """The page of a viewer that was built for the root of a server, for a path below which a proxy shows it."""
-    place = escape(f"{prefix}/")
-    page = re.sub(r"""\b(src|href|content)=(["'])/(?!/)""", lambda found: f"{found[1]}={found[2]}{place}", page)
-    page = re.sub(r"""\bPUBLIC_URL = (["'])/\1""", lambda _: f"PUBLIC_URL = {json.dumps(prefix + '/')}", page)
-    return re.sub(r"<head\b[^>]*>", lambda found: f'{found[0]}<base href="{place}">', page, count=1)
+def _below(prefix: str, file: Path) -> bytes:
+    """A file of a viewer that was built for the root of a server, for a path below which a proxy shows it."""
+    place = f"{prefix}/"
+    content = file.read_bytes()
+    for pattern, form in _AT_THE_ROOT[file.suffix]:
+        filled = form.format(attribute=escape(place), text=json.dumps(place)).encode()
+        content = re.sub(pattern, lambda found, filled=filled: found[1] + filled, content)  # type: ignore[misc]
+    return content
 
 
 def _configuration(prefix: str, root: str) -> bytes:
