@@ -1,4 +1,4 @@
-"""The command line: ``dicomlab demo | lab | serve | doctor | scan | find | retrieve``, over the same objects."""
+"""The command line, over the same objects: ``dicomlab --help`` lists its commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("folder", nargs="?", type=Path, help="where it keeps its files (default: a temporary folder)")
     serve.add_argument("--address", help="AET@host:port (default: DICOMLAB on a free loopback port)")
     serve.add_argument("--web-port", type=int, default=0, help="port of the origin server (default: a free one)")
+    serve.add_argument("--web-host", action="append", default=[], metavar="NAME", help="a proxy's name; *: any")
+    serve.add_argument(
+        "--viewer", type=Path, metavar="FOLDER", help="a prebuilt web viewer to be served beside the data"
+    )
     serve.add_argument("--demo", action="store_true", help="filled with samples")
     doctor = command("doctor", _doctor, "what is installed here and works; or, of a peer: what it does, and why not")
     doctor.add_argument("peer", nargs="?", help="AET@host:port, http(s)://host/dicom-web, or the name of a profile")
@@ -76,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--me", default="DICOMLAB", help="our AE title, or AET:port")
         one.add_argument("--limit", type=int)
         one.add_argument("--show", action="store_true", help="show values that identify patients")
+    view = command(
+        "view", _view, "show what is in a file, a folder, a ZIP archive or an ISO 9660 image, in the browser"
+    )
+    view.add_argument("path", type=Path)
+    view.add_argument(
+        "-o", "--output", type=Path, default=Path("dicomlab-view.html"), help="the page (default: %(default)s)"
+    )
+    view.add_argument("--no-open", action="store_true", help="write the page, and open no browser")
+    view.add_argument("--show", action="store_true", help="show values that identify patients")
     find.add_argument("--csv", type=Path, help="write the table there")
     retrieve.add_argument("--to", type=Path, required=True, help="folder; the same call again resumes")
     return parser
@@ -109,7 +123,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dicomlab.archive.archive import Archive
     from dicomlab.samples import real_files
 
-    with Archive(arguments.folder, arguments.address, web_port=arguments.web_port) as archive:
+    door = {"web_port": arguments.web_port, "web_hosts": arguments.web_host}
+    with Archive(arguments.folder, arguments.address, **door) as archive:
+        if arguments.viewer is not None:
+            print(f"Viewer: {archive.mount_viewer(arguments.viewer)}", flush=True)
         if arguments.demo:
             archive.add(real_files(), progress=False)
         print(repr(archive), flush=True)
@@ -215,11 +232,36 @@ def _retrieve(arguments: argparse.Namespace) -> int:
     return 0 if report.complete else 1
 
 
+def _view(arguments: argparse.Namespace) -> int:
+    import matplotlib as mpl
+
+    from dicomlab.notebook.contents import account_of
+
+    if arguments.output.suffix != ".html":
+        raise UsageError(f"{arguments.output}: the page is written as .html")
+    mpl.use("Agg")  # drawn into the page, on no screen
+    with _identity(arguments):
+        page = account_of(arguments.path).write(arguments.output).resolve()
+    print(page)
+    if not arguments.no_open:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+    return 0
+
+
 def _print(shown: object, arguments: argparse.Namespace) -> None:
+    with _identity(arguments):
+        print(shown)
+
+
+@contextmanager
+def _identity(arguments: argparse.Namespace) -> Iterator[None]:
+    """Show values that identify patients for as long as this lasts, if that was asked for."""
     before = dicomlab.options.phi
     dicomlab.options.phi = "show" if arguments.show else before
     try:
-        print(shown)
+        yield
     finally:
         dicomlab.options.phi = before
 

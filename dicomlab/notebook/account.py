@@ -29,20 +29,21 @@ class Account:
         Parameters
         ----------
         says : str
+            Empty: it belongs to what was added before.
         shown : object
             With a face of this library, matplotlib axes, or text.
         """
-        self._parts.append(el("section", el("h2", says), _face(shown)))
+        self._parts.append(el("section", *([el("h2", says)] if says else []), _face(shown)))
 
-    def write(self, folder: str | Path = FOLDER) -> Path:
-        """Write it as ``index.html`` into a folder (made if absent).
+    def write(self, where: str | Path = FOLDER) -> Path:
+        """Write it to a file ``*.html``, or as ``index.html`` into a folder; folders are made if absent.
 
         Raises
         ------
         Interrupted, Refused
-            The folder can't be written.
+            It can't be written there.
         """
-        target = Path(folder) / "index.html"
+        target = Path(where) if Path(where).suffix == ".html" else Path(where) / "index.html"
         with medium_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(self.html(), encoding="utf-8")

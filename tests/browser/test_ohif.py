@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from dicomlab import Archive
 from dicomlab.samples.phantom import phantom_datasets
+from tests.peers.jupyter import Jupyter
 from tests.peers.lab import PICTURES, Chromium
 from tests.peers.ohif import ohif
 
@@ -61,3 +63,26 @@ def test_ohif_draws_what_we_render(chromium: Chromium) -> None:
         assert away == []
         frames = [asked for asked in page.asked if "/frames/1" in asked]
         assert len(frames) >= 1
+
+
+@pytest.mark.browser
+def test_ohif_draws_behind_a_proxy(chromium: Chromium, tmp_path: Path) -> None:
+    """From JupyterLab on another machine: everything it asks for goes through the Jupyter server, below its path."""
+    package = ohif()
+    with Archive() as archive, Jupyter(tmp_path) as jupyter, chromium.page() as page:
+        archive.add([phantom_datasets(patients=1, slices=3)], progress=False).raise_for_failures()
+        study = archive.web.find("series", Modality="CT")["StudyInstanceUID"].iloc[0]
+        port = archive.mount_viewer(package).rstrip("/").rpartition(":")[2]
+        url = f"{jupyter.url}proxy/{port}/"
+        page.goto(f"{jupyter.url}api?token={jupyter.token}")  # signs in
+        page.asked.clear()
+        page.goto(f"{url}viewer?StudyInstanceUIDs={study}")
+        page.wait_for_function(DRAWN, timeout=90_000)
+        away = [
+            asked
+            for asked in page.asked
+            if not asked.startswith((url, "data:", f"blob:http://127.0.0.1:{jupyter.port}/"))
+        ]
+        assert away == []
+        assert any("/frames/1" in asked for asked in page.asked)
+        assert page.complaints == []

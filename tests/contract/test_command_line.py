@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,9 +103,54 @@ def test_show_is_for_this_command_only(filled: Archive, capsys: pytest.CaptureFi
     assert dicomlab.options.phi == "mask"
 
 
+def test_view_shows_what_is_there(filled: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file, a folder and a ZIP archive, each as one page that needs nothing else and names no patient unasked."""
+    report = filled.web.find("series", Modality="CT").retrieve(tmp_path / "data", progress=False)
+    folder, packed = tmp_path / "data", tmp_path / "data.zip"
+    image = next(folder.rglob("*.dcm"))
+    (folder / "notes.dcm").write_text("<b>no DICOM</b>")
+    shutil.make_archive(str(packed.with_suffix("")), "zip", folder)
+    pages = {}
+    for path in (image, folder, packed):
+        pages[path] = tmp_path / f"{path.name}.html"
+        assert main(["view", str(path), "-o", str(pages[path]), "--no-open"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(pages[path])
+    for page in pages.values():
+        html = page.read_text()
+        assert "data:image/png;base64," in html
+        assert "SYN-0" not in html  # masked, since nobody said that they are synthetic
+        assert not re.search(r"<script|<link|<iframe|<b>no DICOM|(?:src|href)=.(?!data:)|url\(|@import", html)
+    assert "SOPInstanceUID" in pages[image].read_text()
+    for path in (folder, packed):
+        html = pages[path].read_text()
+        assert f"Cohort of {report.count('done')} instances" in html
+        assert "notes.dcm" in html
+    assert main(["view", str(image), "-o", str(pages[image]), "--no-open", "--show"]) == 0
+    assert "SYN-0" in pages[image].read_text()
+    assert dicomlab.options.phi == "mask"
+
+
+def test_view_opens_the_browser(filled: Archive, tmp_path: Path) -> None:
+    """The page it wrote, in whatever program the user has set as the browser."""
+    asked = tmp_path / "asked"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >{asked}\n')
+    browser.chmod(0o755)
+    image = next(p for p in filled.media.path.rglob("*") if p.is_file())
+    told = subprocess.run(
+        [sys.executable, "-m", "dicomlab", "view", str(image)], cwd=tmp_path, env={**os.environ, "BROWSER": f"{browser} %s"},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert asked.read_text().strip() == (tmp_path / "dicomlab-view.html").as_uri()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (["view", "/nowhere/at/all"], 1, "Unreachable"),
+        (["view", "pyproject.toml", "--no-open"], 1, "no DICOM instance"),
+        (["view", ".", "-o", "page.pdf"], 2, ".html"),
         (["find", "NOBODY@127.0.0.1:{free}", "study"], 1, "Unreachable"),
         (["find", "{web}", "study", "PatinetID=X"], 2, "did you mean PatientID"),
         (["find", "{web}", "study", "PatientID"], 2, "Keyword=value"),
@@ -131,7 +177,8 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dicomlab", "serve", str(tmp_path / "kept"), "--demo"]
+    (tmp_path / "index.html").write_text("<!doctype html>viewer")
+    command = [sys.executable, "-m", "dicomlab", "serve", str(tmp_path / "kept"), "--demo", "--viewer", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -143,6 +190,9 @@ def test_serve_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             address = re.search(r"DICOMLAB@127\.0\.0\.1:\d+", told)
             assert address is not None, told
             assert dicomlab.Node(address[0]).verify()
+            viewer = re.search(r"Viewer: (\S+)", told)
+            assert viewer is not None, told
+            assert requests.get(viewer[1], timeout=30).text == "<!doctype html>viewer"
             assert len(dicomlab.Node(address[0]).find("instance")) == len(real_files())
         finally:
             server.send_signal(signal.SIGTERM)

@@ -38,7 +38,7 @@ write_phantom("pile", patients=1, slices=4)
 media = dicomlab.MediaSet("pile", cache=False)
 """
 WORKS: dict[str, str] = {
-    "lab": "import jupyterlab, dicomlab.notebook.html",
+    "lab": "import jupyterlab, jupyter_server_proxy, dicomlab.notebook.html",
     "codecs": DECODES.format("JPEG 2000") + DECODES.format("RLE") + DECODES.format("JPEG Baseline"),
     "gpl-codecs": """
 from pydicom.pixels.decoders import JPEGLosslessDecoder

@@ -87,11 +87,15 @@ def address_of(
         port = str(server[1])
     if behind and port is None and (told := _first(headers.get("x-forwarded-port", ""))).isdecimal():
         port = None if (proto or scheme, told) in (("http", "80"), ("https", "443")) else told[:5]
-    prefixes = (_first(headers.get(name, "")).rstrip("/") for name in _PREFIX_HEADERS)
-    prefix = next((one for one in prefixes if one and _PREFIX.fullmatch(one) and ".." not in one), "")
     at = f"{name}:{port}" if port else name
-    base = f"{proto if proto in ('http', 'https') else scheme}://{at}{prefix}{root}"
+    base = f"{proto if proto in ('http', 'https') else scheme}://{at}{prefix_of(headers)}{root}"
     return Address(base, path, relative)
+
+
+def prefix_of(headers: Mapping[str, str]) -> str:
+    """The path below which a proxy shows this server, without a slash at its end; empty where none says so."""
+    prefixes = (_first(headers.get(name, "")).rstrip("/") for name in _PREFIX_HEADERS)
+    return next((one for one in prefixes if one and _PREFIX.fullmatch(one) and ".." not in one), "")
 
 
 def is_ours(host: str, known: Iterable[str] = ()) -> bool:

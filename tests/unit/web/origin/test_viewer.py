@@ -23,6 +23,8 @@ def dist(tmp_path: Path) -> Path:
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html>viewer")
     (folder / "app-config.js").write_text("window.config = 'as shipped'")
+    (folder / "a.css").write_text("url(/a.woff2) url(//b/c) url(d)")
+    (folder / "app.js").write_text('r.p="/"; __webpack_require__.p = "/"; up="/"; q.p="/x"')
     (folder / "assets" / "a.wasm").write_bytes(b"\0asm")
     (folder / "assets" / "out.txt").symlink_to(tmp_path / "secret.txt")
     return folder
@@ -51,6 +53,29 @@ def test_it_is_told_where_the_data_is(viewed: Any) -> None:
     text = viewed.get("http://archive.invalid/app-config.js").text
     config = json.loads(re.fullmatch(r"window\.config = (.*);\n", text, re.DOTALL)[1])  # type: ignore[index]
     assert config["dataSources"][0]["configuration"]["wadoRoot"] == "/dicom-web"
+
+
+def test_behind_a_proxy_it_is_told_its_place(viewed: Any, dist: Path) -> None:
+    (dist / "index.html").write_text(
+        "<html><head><script>window.PUBLIC_URL = '/';</script><script src=\"/app.js\"></script>"
+        '<link href="//elsewhere/x"><link rel="manifest"></head></html>'
+    )
+    behind = {"X-Forwarded-Prefix": "/user/x'&/proxy/80/"}
+    assert viewed.ask("GET", "http://archive.invalid/viewer", **behind).text == (
+        '<html><head><base href="/user/x&#x27;&amp;/proxy/80/"><script>window.PUBLIC_URL = "/user/x\'&/proxy/80/";</script>'
+        '<script src="/user/x&#x27;&amp;/proxy/80/app.js"></script><link href="//elsewhere/x">'
+        '<link rel="manifest" crossorigin="use-credentials"></head></html>'
+    )
+    told = viewed.ask("GET", "http://archive.invalid/app.js", **behind).text
+    assert told == 'r.p="/user/x\'&/proxy/80/"; __webpack_require__.p = "/user/x\'&/proxy/80/"; up="/"; q.p="/x"'
+    told = viewed.ask("GET", "http://archive.invalid/a.css", X_Forwarded_Prefix="/user/x").text
+    assert told == "url(/user/x/a.woff2) url(//b/c) url(d)"
+    assert viewed.get("http://archive.invalid/app.js").text == (dist / "app.js").read_text()
+    told = viewed.ask("GET", "http://archive.invalid/app-config.js", X_Forwarded_Prefix="/user/x").text
+    assert '"routerBasename": "/user/x"' in told
+    assert '"wadoRoot": "/user/x/dicom-web"' in told
+    hostile = {"X-Forwarded-Prefix": "/</script><script>alert(1)"}
+    assert "alert" not in viewed.ask("GET", "http://archive.invalid/", **hostile).text
 
 
 @pytest.mark.parametrize(
