@@ -246,6 +246,8 @@ class Retriever:
         try:
             for event in events(answer):
                 if isinstance(event, Begin):
+                    if self._control.cancelled:  # however much of it is here already
+                        return
                     incoming = _Incoming(self._sink, self._site.url)
                 elif incoming is None:
                     continue
