@@ -12,7 +12,7 @@ from dicomlab.media.media_set import MediaSet
 from dicomlab.model.columns import LEVELS
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.notebook.account import Account
-from dicomlab.notebook.data_set import inspect
+from dicomlab.notebook.data_set import DataSetView, inspect
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -98,12 +98,20 @@ def _planes(volume: Volume) -> dict[str, str]:
 
 def _picture(what: Any, **how: str) -> Any:
     """Its axes; where it can't be drawn, why."""
-    if prod(getattr(what, "shape", ())) > MAX_VALUES:
-        return f"not drawn: more than {MAX_VALUES:,} values"
     try:
+        if _values(what) > MAX_VALUES:
+            return f"not drawn: more than {MAX_VALUES:,} values"
         return what.plot(**how)
-    except DicomlabError as error:
+    except (DicomlabError, TypeError, ValueError) as error:  # whatever a file may say of its size
         return f"not drawn: {error}"
+
+
+def _values(what: Any) -> int:
+    """How many values decoding it would take, by its own word."""
+    if not isinstance(what, DataSetView):
+        return prod(what.shape)
+    said = (what.dataset.get(name) for name in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"))
+    return prod(int(one) if one is not None else 1 for one in said)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
