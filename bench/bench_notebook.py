@@ -189,6 +189,7 @@ def _live(desk: Desk, sdp: str, seconds: float) -> Iterator[dict[str, Any]]:
     before, after, log = figures
     yield {
         "who": "ours", "hz": len(seen) / seconds, "p95": _p95(_latencies(seen, log)),
+        "octets": after["octets"],
         "sent": (after["sent"] - before["sent"]) / took, "shown": (after["shown"] - before["shown"]) / took,
         "p95_acknowledged": after["p95_ms"],
     }  # fmt: skip
@@ -211,6 +212,7 @@ def live(desk: Desk, folder: Path, seconds: float, rounds: int) -> Iterator[Row]
         assert sender.stdout is not None
         assert sender.stdout.readline() == b"sends\n"
         sdp = str(folder / "all.sdp")
+        desk.page.set_viewport_size({"width": 1800, "height": 1100})  # wide enough that pictures go out whole
         kept: dict[str, list[dict[str, Any]]] = {}
         for _ in range(rounds):
             for one in _live(desk, sdp, seconds):
@@ -223,7 +225,7 @@ def live(desk: Desk, folder: Path, seconds: float, rounds: int) -> Iterator[Row]
         for who, found in kept.items()
     }
     ours = middle.pop("ours")
-    print(f"    ours: {ours}", file=sys.stderr)
+    print(f"    ours: {ours}; load of this machine {os.getloadavg()[0]:.1f}", file=sys.stderr)
     what = f"live {WIDTH}x{HEIGHT} at {RATE_HZ} Hz"
     yield Row(f"{what}: ms for each picture shown", "play()", "30/s", 1000 / ours["hz"], 1000 / RATE_HZ, rounds, "ms")
     yield Row(

@@ -68,6 +68,7 @@ class Pump:
         self._frame: tuple[Frame, float] | None = None
         self._waiting = False
         self._under_way: dict[int, _Sent] = {}
+        self._late: deque[int] = deque(maxlen=256)
         self._number = 0
         self._encoder: LiveEncoder | None = None
         self._key = True
@@ -108,6 +109,10 @@ class Pump:
             if broken:
                 self._key = True
             if sent is None:
+                if shown and number in self._late:  # a kernel without subshells hears of it when its cell has ended
+                    self._late.remove(number)
+                    self.counts.lost -= 1
+                    self.counts.shown += 1
                 return
             if shown:
                 self.counts.shown += 1
@@ -177,6 +182,7 @@ class Pump:
         for number in late:
             del self._under_way[number]
             self._key = True
+        self._late.extend(late)
         self.counts.lost += len(late)
 
     def _one(self, frame: Frame, came_s: float) -> None:

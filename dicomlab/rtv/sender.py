@@ -58,7 +58,7 @@ class Line:
             train, first = b"", len(octets)
             if rows is not None:
                 first = rows.shape[1]
-                train = train_of(rows[1:], [first] * (len(rows) - 2) + [last])
+                train = train_of(rows[1:], (first, last))
             self.channel.tap("sent", octets[:first], size=len(octets), train=train)
 
     def send_packet(self, packet: RtpPacket, timestamp: int) -> None:

@@ -10,8 +10,6 @@ RFC 3550 §5.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,22 +17,26 @@ HEAD_OCTETS = 12
 _STEP = 2 + HEAD_OCTETS
 
 
-def train_of(datagrams: NDArray[np.uint8], sizes: Sequence[int] | NDArray[np.int64]) -> bytes:
+def train_of(datagrams: NDArray[np.uint8], sizes: tuple[int, int] | list[int]) -> bytes:
     """Length and first 12 octets of each datagram.
 
     Parameters
     ----------
     datagrams : array of uint8, count x octets
         A row each, at least 12 octets wide.
-    sizes : sequence of int
-        Octets of each.
+    sizes : (int, int), or list of int
+        Octets of all but the last, and of the last; or of each.
 
     Source
     ------
     RFC 3550 §5.1.
     """
-    kept = np.zeros((len(datagrams), _STEP), np.uint8)
-    kept[:, :2] = np.minimum(sizes, 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
+    kept = np.empty((len(datagrams), _STEP), np.uint8)
+    if isinstance(sizes, tuple):
+        kept[:, 0], kept[:, 1] = sizes[0] >> 8, sizes[0] & 0xFF
+        kept[-1, 0], kept[-1, 1] = sizes[1] >> 8, sizes[1] & 0xFF
+    else:
+        kept[:, :2] = np.array(sizes, ">u2").view(np.uint8).reshape(-1, 2)
     kept[:, 2:] = datagrams[:, :HEAD_OCTETS]
     return kept.tobytes()
 

@@ -80,13 +80,15 @@ class Batch:
         """What a trace keeps of the datagrams after the first."""
         if self.count < 2:
             return b""
+        if self.lengths is not None:
+            return train_of(self.octets.reshape(self.count, -1)[1:], [*self.lengths[1:]])
         heads = np.zeros((self.count - 1, HEAD_OCTETS), np.uint8)
         last = (self.count - 1) * self.stride
         width = min(self.stride, HEAD_OCTETS)
         heads[:-1, :width] = self.octets[:last].reshape(-1, self.stride)[1:, :width]
         end = self.octets[last : last + HEAD_OCTETS]
         heads[-1, : len(end)] = end
-        return train_of(heads, self.sizes()[1:])
+        return train_of(heads, (self.stride, len(self.octets) - last))
 
 
 class ReceivingSocket:

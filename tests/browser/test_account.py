@@ -36,5 +36,10 @@ def test_it_opens_without_a_complaint(chromium: Chromium, tmp_path: Path) -> Non
             box.locator("summary").click()
             assert "presentation contexts accepted" in box.inner_text()
             page.evaluate((package(*AXE) / "axe.min.js").read_text())
-            serious = "async () => (await axe.run()).violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(v => v.id + v.nodes[0].html)"
+            serious = """async () => {
+                const rules = {'scrollable-region-focusable': {enabled: false}};  // browsers let the keyboard in
+                const found = await axe.run({rules});
+                return found.violations.filter(one => ['serious', 'critical'].includes(one.impact))
+                    .map(one => one.id + one.nodes[0].html);
+            }"""
             assert page.evaluate(serious) == []

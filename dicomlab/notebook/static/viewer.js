@@ -1,7 +1,7 @@
 // The stack viewer. Planes of whole numbers come once each and are kept; windowing, zoom and overlay are made here.
 
 const KEPT_OCTETS = 384 << 20;
-const IN_FLIGHT = 8;
+const IN_FLIGHT = 12;
 const AHEAD = 24;
 const BEHIND = 8;
 const AXES = ["z", "y", "x"];
@@ -417,15 +417,22 @@ function build({ root, send, state: current }) {
       if (one.node.hidden) return;
       const axis = act.axisOf(number);
       const info = viewOf(axis);
-      const index = at[axis];
-      const plane = store.get(at.step, axis, index);
+      let index = at[axis];
+      let plane = store.get(at.step, axis, index);
       one.node.classList.toggle("dl-waiting", !plane);
+      if (!plane && one.drawn && one.drawn.axis === axis) { // scrolled ahead of what has come: the nearest on the way, under its own number
+        const back = Math.sign(one.drawn.index - index);
+        for (let near = index + back; back && near !== one.drawn.index && !plane; near += back) {
+          plane = store.get(at.step, axis, near);
+          if (plane) index = near;
+        }
+      }
       if (!plane && one.drawn) return; // what stands there keeps its own number
       const others = AXES.filter((other) => other !== axis);
       const lines = three ? [[true, at[others[0]]], [false, at[others[1]]]] : [];
       const words = `${info.name} ${index + 1} / ${info.count}`;
       one.draw(plane, info, drawing, lines, words);
-      one.drawn = Boolean(plane);
+      one.drawn = plane ? { axis, index } : null;
       one.node.setAttribute("aria-label", `${info.name} slice`);
       one.node.setAttribute("aria-valuemin", 1);
       one.node.setAttribute("aria-valuemax", info.count);
@@ -470,7 +477,7 @@ function build({ root, send, state: current }) {
       store.reset(state);
       setText(note, state.note || (state.notes || []).join("; "));
       if (!fresh) return;
-      if (state.chosen !== chosen) { panes.forEach((one) => { one.resetLook(); one.drawn = false; }); setPlaying(false); three = false; }
+      if (state.chosen !== chosen) { panes.forEach((one) => { one.resetLook(); one.drawn = null; }); setPlaying(false); three = false; }
       chosen = state.chosen;
       at = { ...state.at };
       series.replaceChildren(...state.series.map((title, number) => el("option", { selected: number === chosen }, title)));

@@ -15,7 +15,7 @@ def packet(sequence: int) -> bytes:
 
 def test_length_and_head_of_each() -> None:
     rows = np.frombuffer(packet(1) + packet(2), np.uint8).reshape(2, 32)
-    assert cars_of(train_of(rows, [32, 5])) == [(32, packet(1)[:12]), (5, packet(2)[:5])]
+    assert cars_of(train_of(rows, (32, 5))) == [(32, packet(1)[:12]), (5, packet(2)[:5])]
 
 
 def test_a_batch_of_many_sizes_gives_a_train() -> None:
