@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from dicomlab.dimse.handlers import Asked
 from dicomlab.dimse.negotiation import Proposal, peer_of
 from dicomlab.dimse.reception import Expected, Lease, Senders
 from dicomlab.dimse.transaction import Result, Transaction
-from dicomlab.errors import Refused, UsageError
+from dicomlab.errors import Refused, ServiceError, UsageError
 from dicomlab.model.report import Report
 from tests.peers.processes import free_port
 from tests.unit.dimse.conftest import Pacs
@@ -102,6 +103,32 @@ def test_a_transaction_uid_in_use_is_a_duplicate(start: Callable[..., Pacs]) -> 
         Result("1.2.9", (reference,), {}),
         Result("1.2.9", (), {reference: 0x0131}),
     ]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_transaction_uid_is_free_again_once_its_report_has_gone_or_it_was_refused(
+    start: Callable[..., Pacs], refused: bool
+) -> None:
+    refusals = [refused]
+
+    def judge(asked: Asked) -> Mapping[str, int]:
+        if any(refusals) and refusals.pop():
+            raise ServiceError("closed on Sundays", status=0x0110)
+        return asked.usual()
+
+    pacs = start(handlers={"N-ACTION": judge})
+    port = free_port()
+    pacs.known["LAB1"] = ("127.0.0.1", port)
+    node = Node(str(pacs.node.address), me=f"LAB1:{port}")
+    node.store(ONE, progress=False)
+    arrived: SimpleQueue[Result] = SimpleQueue()
+    reference = (CT, str(ONE.SOPInstanceUID))
+    with Lease(Expected(transactions=("1.2.9",), on_result=arrived.put), "LAB1", "127.0.0.1", port, grace_s=5.0):
+        for status in (0x0110 if refused else 0, 0):
+            with node._peer.associate([Proposal(tables.COMMITMENT, tables.UNCOMPRESSED)]) as association:
+                assert ask(association, Transaction("1.2.9", (reference,))).status == status
+            if status == 0:
+                assert arrived.get(timeout=10) == Result("1.2.9", (reference,), {})
 
 
 @pytest.mark.parametrize(

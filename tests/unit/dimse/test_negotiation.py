@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ import dicomlab
 from dicomlab import Node
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse.command import Command
+from dicomlab.dimse.identifier import keys_of
 from dicomlab.dimse.items import CommonExtended, Extended, Identity, UserInformation
 from dicomlab.dimse.listener import Caller, Terms
 from dicomlab.dimse.negotiation import Proposal, peer_of
 from dicomlab.dimse.secure import security_of
 from dicomlab.errors import Interrupted, Refused, UsageError
+from dicomlab.model.columns import column
 from tests.peers.certificates import Certificates
 from tests.unit.dimse.conftest import Pacs, cohort
 from tests.unit.dimse.holdings import EXPLICIT, IMPLICIT
@@ -56,6 +59,24 @@ def test_a_list_means_any_of_its_values_whatever_is_granted(filled: Pacs) -> Non
     assert found.granted == frozenset()  # what the archive does with a list is something else
     assert wire.counts()["C-FIND-RQ"] == 2
     assert len(found) == 3
+
+
+def test_a_list_is_asked_value_by_value_where_it_would_mean_all_of_them() -> None:
+    heard: list[str] = []
+
+    def play(script: Script) -> None:
+        user = script.answer().user
+        script.send(replace(script.accept, user=replace(script.accept.user, extended=user.extended)))
+        for _ in range(2):
+            command, data = script.message()
+            heard.append(dict(keys_of(data, EXPLICIT))[column("PatientID").path])
+            script.say(command.response(0))
+        script.release()
+
+    with playing(play) as address:
+        found = Node(address).find("study", multiple=True, PatientID=["P1", "P2"], progress=False)
+    assert found.granted == {"multiple"}
+    assert heard == ["P1", "P2"]
 
 
 def test_a_node_asks_in_every_query_unless_told_otherwise(filled: Pacs) -> None:

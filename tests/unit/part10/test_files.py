@@ -151,6 +151,21 @@ def test_a_medium_that_takes_a_part_gets_the_rest(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_bytes().endswith(DATA)
 
 
+def test_what_a_full_medium_takes_a_part_of_is_not_taken_for_written(tmp_path: Path) -> None:
+    """Where space ends within a write, the system takes what fits and says so by its count alone."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = FileWriter(tmp_path / "1.dcm", ARRIVAL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limits[1]))
+    try:
+        with pytest.raises(Interrupted, match="no space left"):
+            writer.write(bytes(5 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        writer.abandon()
+    assert listing(tmp_path) == []
+
+
 SENTENCES = {
     errno.ENOSPC: (Interrupted, "no space left; free some and call again: what arrived whole is kept"),
     errno.EDQUOT: (Interrupted, "no space left"),
