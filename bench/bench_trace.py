@@ -99,7 +99,7 @@ def sides(what: str, work: Callable[[], object], turns: int) -> Iterator[Row]:
 
 def stream(size: Size) -> Iterator[Row]:
     """A broadcast and its receiver in this process, for so many frames."""
-    count, turns = {1: (10, 1), 3: (30, 10), 7: (60, 20)}[size.rounds]
+    count, turns = {1: (10, 1), 3: (30, 10), 7: (30, 25)}[size.rounds]
     frames = list(endoscopy_frames(min(count, 30), 640, 480, rate_hz=30))
 
     def work() -> None:
