@@ -4,9 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+FACES := tests/browser tests/docs tests/notebooks tests/packaging
+FULL :=
 NOTEBOOKS = $(if $(wildcard notebooks/*.ipynb),notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg)
 
-.PHONY: help demo lab test test-full coverage lint bench docs peers clean
+.PHONY: help demo lab test test-full test-library test-faces coverage lint bench docs peers clean
 
 help:
 	@echo "make demo       a cohort from a PACS into a table, over DIMSE, over the web and from media; nothing external"
@@ -26,10 +28,17 @@ lab: .venv/lab
 	$(BIN)/dicomlab lab
 
 test: .venv/all,test .venv/sdists peers lint
-	$(PYTEST) tests $(NOTEBOOKS)
+	@echo "two runs side by side, each shown when it has ended: the library, and what people see"
+	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target test-library test-faces
 
-test-full: .venv/all,test .venv/sdists peers lint
-	$(PYTEST) tests $(NOTEBOOKS) --full
+test-full:
+	@$(MAKE) --no-print-directory test FULL=--full
+
+test-library:
+	$(PYTEST) tests $(addprefix --ignore=,$(FACES)) $(FULL)
+
+test-faces:
+	$(PYTEST) $(FACES) $(NOTEBOOKS) $(FULL)
 
 coverage: .venv/all,test peers
 	$(BIN)/coverage run -m pytest tests
