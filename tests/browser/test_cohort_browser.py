@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.peers.lab import Desk, Notebook
 
@@ -41,7 +42,7 @@ def rows(book: Notebook, index: int = 0):
 
 
 def test_opens_picks_and_gives_a_cohort(book: Notebook) -> None:
-    assert rows(book).count() == 4
+    expect(rows(book)).to_have_count(4)
     rows(book).nth(1).locator(".dl-arrow").click()
     rows(book).nth(3).wait_for()
     rows(book).nth(2).click()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.peers.lab import Desk, Notebook
 
@@ -80,13 +81,13 @@ def test_three_planes_and_a_point_in_one(book: Notebook, screen) -> None:
     assert "sagittal" in screen.inner_text()
     screen.press("t")
     panes = book.output(0).locator(".dl-pane:visible")
-    assert panes.count() == 3
+    expect(panes).to_have_count(3)
     panes.nth(0).locator("xpath=self::*[@data-drawn='0/z/0']").wait_for()
     box = panes.nth(0).bounding_box()
     panes.nth(0).click(position={"x": box["width"] * 0.5 + 20, "y": box["height"] * 0.5 - 20})
     book.until("viewer.position['x'] > 32 and viewer.position['y'] < 32")
     panes.nth(0).press("t")
-    assert panes.count() == 1
+    expect(panes).to_have_count(1)
 
 
 def test_the_value_under_the_cursor_is_that_of_the_volume(book: Notebook, screen) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.peers.lab import Desk, strayed
 
@@ -47,7 +48,7 @@ def test_the_wire_is_driven_by_mouse_and_keyboard(desk: Desk) -> None:
         assert "SYN*" in opened.inner_text()
         where.locator(".dlw-fields tr[tabindex='0']").focus()
         desk.page.keyboard.press("ArrowDown")
-        assert where.locator(".dlw-fields tr.hot").count() == 1
+        expect(where.locator(".dlw-fields tr.hot")).to_have_count(1)
         desk.page.keyboard.press("Escape")
         opened.wait_for(state="hidden")
 
@@ -105,10 +106,12 @@ dicomlab.inspect(get_testdata_file("reportsi.dcm")).live()
         rows.first.wait_for()
         folded = rows.count()
         where.locator("button[aria-expanded='false']").last.click()
+        expect(rows).not_to_have_count(folded)
         assert rows.count() > folded
         desk.page.keyboard.press("Enter")
-        assert rows.count() == folded
+        expect(rows).to_have_count(folded)
         where.locator("input[type=search]").fill("basic text sr")
+        expect(rows).not_to_have_count(folded)
         assert 0 < rows.count() < folded
         assert all("Basic Text SR" in text for text in rows.all_inner_texts())
         assert book.faults() == []
