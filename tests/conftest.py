@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import threading
 from collections import Counter
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell hands it to what it runs behind
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     quick: dict[str, Any] = {"deadline": None, "max_examples": 50, "print_blob": True}
     hypothesis.settings.register_profile("dev", **quick)
     hypothesis.settings.register_profile("ci", **quick, derandomize=True, database=None)

@@ -53,6 +53,7 @@ class _Proxy:
     kind: socket.SocketKind
 
     def __init__(self, server_port: int) -> None:
+        self._accepted: list[socket.socket] = []
         self._server = (LOOPBACK, server_port)
         self._error: Exception | None = None
 
@@ -86,6 +87,8 @@ class _Proxy:
             self._loop.run_until_complete(until_stopped())
         except Exception as error:  # noqa: BLE001  (carried to the thread that leaves the block)
             self._error = error
+        for client in self._accepted:  # one whose relay was cancelled before it began is still open
+            client.close()
 
     async def _serve(self, start: Callable[[Awaitable[None]], None]) -> None:
         raise NotImplementedError
@@ -157,6 +160,7 @@ class TcpProxy(_Proxy):
     async def _serve(self, start: Callable[[Awaitable[None]], None]) -> None:
         while True:
             client, _ = await self._loop.sock_accept(self._socket)
+            self._accepted.append(client)
             number = len(self.connections)
             connection = Connection()
             self.connections.append(connection)
