@@ -27,7 +27,7 @@ LOST_S = 2.0
 _SPAN_S = 2.0
 _SHORT_MS = 250.0
 """Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 2, 8
+_FEWEST, _MOST = 3, 8
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
