@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+from dicomlab.archive.rows import Rows
 from dicomlab.dimse.commitment_scp import missing
 from dicomlab.errors import Interrupted, ServiceError
 from dicomlab.model.commitment import DUPLICATE_TRANSACTION, Committed, Reference
@@ -63,10 +64,10 @@ class CommitmentStore:
         with self._lock:
             self._db.close()
 
-    def _do(self, statement: str, *given: object) -> sqlite3.Cursor:
+    def _do(self, statement: str, *given: object) -> Rows:
         with self._lock:
             try:
-                return self._db.execute(statement, given)
+                return Rows(self._db, statement, given)
             except sqlite3.Error as error:
                 raise Interrupted(f"the commitments failed: {error}", endpoint=str(self._path)) from error
 

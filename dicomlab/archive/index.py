@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicomlab.archive.rows import Rows
 from dicomlab.errors import Interrupted
 from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Level, columns
 from dicomlab.model.protocols import Held
@@ -91,10 +92,10 @@ class Index:
         ).fetchone()
         return dict(zip(("patients", "studies", "series", "instances", "octets"), row, strict=True))
 
-    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> Rows:
         with self._lock:
             try:
-                return self._db.execute(statement, values)
+                return Rows(self._db, statement, values)
             except sqlite3.Error as error:
                 raise Interrupted(f"the index failed: {error}", endpoint=str(self._folder)) from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicomlab.archive.rows import Rows
 from dicomlab.errors import Interrupted
 from dicomlab.model.columns import column
 from dicomlab.model.query import Key
@@ -103,10 +104,10 @@ class Tables:
                 raise
             receivers += dict.fromkeys(self._told)
 
-    def _do(self, statement: str, *given: object) -> sqlite3.Cursor:
+    def _do(self, statement: str, *given: object) -> Rows:
         with self._lock:
             try:
-                return self._db.execute(statement, given)
+                return Rows(self._db, statement, given)
             except sqlite3.Error as error:
                 raise Interrupted(f"the work items failed: {error}", endpoint=str(self._path)) from error
 

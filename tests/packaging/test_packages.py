@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import tomllib
@@ -15,10 +16,17 @@ from tests.packaging.conftest import built
 from tests.packaging.environments import ROOT, UV, Environment, run
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-PYTHONS = sorted(
-    {path for minor in range(11, 20) if (path := shutil.which(f"python3.{minor}"))} | {sys.executable},
-    key=lambda path: (path != sys.executable, path),
-)[:1]
+
+
+def newest_python() -> str:
+    """The newest Python of this machine that runs; the one that runs the tests where there is no other."""
+    for minor in range(30, sys.version_info.minor, -1):
+        name = f"python3.{minor}"
+        for path in (shutil.which(name), *Path.home().glob(f".pyenv/versions/*/bin/{name}")):
+            if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+                return str(path)
+    return sys.executable
+
 
 DECODES = """
 from pydicom import dcmread
@@ -80,6 +88,12 @@ LACKS = {
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The wheel alone."""
     return Environment(tmp_path_factory.mktemp("base"), wheel)
+
+
+@pytest.mark.timeout(300)
+def test_it_works_on_the_newest_python(wheel: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path, wheel, python=newest_python())
+    assert "Nothing left this machine" in run([environment.bin / "dicomlab", "demo"], tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
