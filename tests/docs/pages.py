@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs/how-to").glob("*.md")), ROOT / "docs/scaling.md", ROOT / "README.md"]
+_MADE = ("{toctree}", "{include}", "{eval-rst}", "mermaid")
+
+
+def _with_code() -> Iterator[Path]:
+    for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "notebooks/README.md"]):
+        if "_build" not in page.parts and any(language not in _MADE for language, _, _ in blocks(page)):
+            yield page
+
+
 _FENCE = re.compile(r"^(`{3,})(\S*)[^\n]*\n(.*?)^\1$", re.DOTALL | re.MULTILINE)
 
 DONE_ELSEWHERE = {
@@ -28,3 +37,7 @@ def blocks(page: Path) -> list[tuple[str, str, int]]:
 def commands(block: str) -> list[str]:
     """Give the commands of a console block, without comments."""
     return [line[2:].split("  #")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
+
+
+PAGES = list(_with_code())
+"""Every page with a block of code; what Sphinx makes something of, and pictures in words, are none."""

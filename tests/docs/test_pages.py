@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import dicomlab
+import dicomlab.errors
 from dicomlab.__main__ import _parser
 from dicomlab.samples.phantom import write_phantom
 from tests.docs.pages import DONE_ELSEWHERE, PAGES, ROOT, blocks, commands
@@ -36,7 +38,7 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path) -> None:
             script = ""
             for command in commands(text):
                 if command not in DONE_ELSEWHERE:
-                    _done(command, tmp_path, shell=True)
+                    _done(command, ROOT if "bench/" in command else tmp_path, shell=True)
     _run(script + CHECKED * (page == README), tmp_path, page)
 
 
@@ -54,6 +56,12 @@ def _done(command: str | list[str], folder: Path, *, shell: bool = False) -> Non
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    errors = set(vars(dicomlab.errors))
+    assert [name for name in dicomlab.__all__ if name not in errors and name not in pages] == []
 
 
 def test_every_command_is_documented() -> None:
