@@ -135,7 +135,8 @@ def test_nothing_in_it_comes_from_outside_or_tells_where_it_ran(name: str) -> No
         found = OUTSIDE.search(text)
         assert not found, text[max(0, found.start() - 40) : found.end() + 40]
         assert f"/{user}/" not in text
-        assert socket.gethostname() not in text
+        words = re.sub(r"base64,[A-Za-z0-9+/=\s]+", "", text)
+        assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", words)
     for cell in book.cells:
         for link in re.findall(r"https?://[^\s)\"'>]+", cell.source if cell.cell_type == "code" else ""):
             assert link.startswith(("http://127.0.0.1", "http://localhost", "https://example"))
