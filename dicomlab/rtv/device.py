@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -211,11 +212,8 @@ class Device:
         UsageError
             A Type 1 attribute has no value.
         """
-        from pydicom import Dataset
-
         meta = self.meta(flow)
-        about: Any = Dataset()
-        about.update(self.about)
+        about: Any = copy.deepcopy(self.about)
         about.SeriesInstanceUID = self._series[flow.name]
         about.SeriesNumber = 1 + self.flows.index(flow)
         of = flow.of
@@ -291,6 +289,7 @@ def described(about: Dataset | None, keywords: Mapping[str, Any]) -> Dataset:
     found = Dataset()
     if about is not None:
         found.update(about)
+        found = copy.deepcopy(found)  # two data sets that share an element both change with it
     for keyword, value in keywords.items():
         if tag_for_keyword(keyword) is None:
             raise UsageError(f"{keyword!r} is neither an option of Broadcast nor a keyword of PS3.6")

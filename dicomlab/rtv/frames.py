@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -132,12 +133,10 @@ class Frame(Summarised):
         """Static and dynamic part as one data set; None while the identity is not known."""
         if self.metadata is None or self.metadata.static is None:
             return None
-        from pydicom import Dataset
         from pydicom.dataelem import DataElement
         from pydicom.sequence import Sequence
 
-        whole = Dataset()
-        whole.update(self.metadata.static)  # a copy: what is known of the patient is not for this frame to change
+        whole = copy.deepcopy(self.metadata.static)  # what is known of the patient is not for this frame to change
         if self.metadata.dynamic is not None:
             whole.add(DataElement(CURRENT_FRAME, "SQ", Sequence([self.metadata.dynamic])))
         return whole

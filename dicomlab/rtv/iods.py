@@ -8,6 +8,7 @@ PS3.22 Table 7.2-1; PS3.3 §A.32.9, §A.32.10, §A.34.11, §A.35.21, §C.7.6.26 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def _base(meta: RtvMeta, about: Dataset, started_ns: int, synchronized: str) -> 
     ds.AcquisitionTimeSynchronized = "Y" if synchronized else "N"
     if synchronized:
         ds.TimeSource, ds.TimeDistributionProtocol = _time_source(synchronized), "PTP"
-    ds.update(about)
+    ds.update(copy.deepcopy(about))
     ds.SOPClassUID, ds.SOPInstanceUID = meta.sop_class_uid, meta.sop_instance_uid
     ds.Modality = MODALITY[meta.sop_class_uid]
     return ds

@@ -8,6 +8,7 @@ Audio Waveform); PS3.17 §PPPP.8.1; PS3.5 §A.4.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -199,9 +200,7 @@ _NOT_STORED = (
 def _common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int) -> Dataset:
     from pydicom import Dataset
 
-    ds: Any = Dataset()
-    if static is not None:
-        ds.update(static)
+    ds: Any = copy.deepcopy(static) if static is not None else Dataset()  # the stream goes on with its own
     for keyword in _NOT_STORED:
         if keyword in ds:
             delattr(ds, keyword)

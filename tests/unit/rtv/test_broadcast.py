@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -164,6 +165,18 @@ def test_about_and_keywords_describe_the_patient() -> None:
     assert flow.sop_instance_uid != first
     assert cast.device.static(flow, 0).PatientID == "SYN-2"
     assert "silent" in repr(cast)
+
+
+def test_about_stays_its_owners_and_no_flow_changes_another() -> None:
+    about: Any = Dataset()
+    about.PatientID, about.SOPInstanceUID, about.SeriesInstanceUID = "SYN-1", "1.2.3", "1.2.4"
+    before = copy.deepcopy(about)
+    cast = Broadcast(PICTURES, right=PICTURES, format=SMALL, about=about, PatientID="SYN-2")
+    flows = [flow for flow in cast.flows if flow.sop_class_uid]
+    statics: list[Any] = [cast.device.static(flow, 0) for flow in flows]
+    assert about == before
+    assert [static.SOPInstanceUID for static in statics] == [flow.sop_instance_uid for flow in flows]
+    assert len({static.SeriesInstanceUID for static in statics}) == len(flows) == 3
 
 
 def test_ptp_is_only_claimed_where_it_is_there() -> None:

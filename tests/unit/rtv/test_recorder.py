@@ -150,6 +150,18 @@ def test_two_patients_are_two_instances(tmp_path: Path) -> None:
         assert True in uids
 
 
+def test_what_is_kept_or_changed_of_a_frame_is_not_changed_in_the_stream(tmp_path: Path) -> None:
+    cast = Broadcast(PICTURES, format=SMALL, rate_hz=50, loop=True, **STUDY)
+    with LiveStream(cast) as live, cast:
+        mine: Any = next(live.frames(1)).dataset
+        mine.PatientName = "Changed^By^Hand"
+        live.record(tmp_path, seconds=0.2, form="uncompressed", progress=False)
+        later: Any = next(live.frames(1)).dataset
+    assert later.PatientName == STUDY["PatientName"]
+    assert (later.SOPClassUID, later.SOPInstanceUID) == (mine.SOPClassUID, mine.SOPInstanceUID)
+    assert later.SOPClassUID == "1.2.840.10008.10.1"
+
+
 def test_instances_roll_over(tmp_path: Path) -> None:
     cast = Broadcast(PICTURES, format=SMALL, rate_hz=50, loop=True, **STUDY)
     with LiveStream(cast) as live, cast:
