@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dicomlab.errors import UsageError
+from dicomlab.samples.phantom import EXPLICIT_LE, derived_uid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
 PATIENT: dict[str, Any] = {
     "PatientName": "Synthetic^Endo^^^1",
@@ -19,6 +21,8 @@ PATIENT: dict[str, Any] = {
     "StudyDescription": "Synthetic colonoscopy",
 }
 """Keywords for a ``Broadcast`` of it."""
+
+VL_ENDOSCOPIC_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.1"
 
 
 def endoscopy_frames(
@@ -81,6 +85,68 @@ def _frames(count: int, width: int, height: int, rate_hz: float, seed: int) -> I
         shine = np.exp(-(((polyp - 0.35) / 0.12) ** 2)) * (bump > 0) * 70
         picture = np.stack([red + shine, green + shine, blue + shine], axis=-1) + np.roll(grain, number, 1)[..., None]
         yield np.where(view[..., None], np.clip(np.rint(picture), 0, 255), 0).astype(np.uint8)
+
+
+def endoscopy_image(width: int = 64, height: int = 64, seed: int = 0) -> Dataset:
+    """Make one still picture of it, as an endoscope stores it: the one data set that can go on all four paths.
+
+    Its pixels are RGB of 8 bit, colour by pixel: what a real-time flow of that sampling carries, octet for octet.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels; even, at least 16.
+    seed : int
+        UIDs and pixels follow from it alone.
+
+    Returns
+    -------
+    Dataset
+        With File Meta Information, in Explicit VR Little Endian, ready for ``store`` or ``save_as``.
+
+    Raises
+    ------
+    UsageError
+        Too few pixels.
+
+    Source
+    ------
+    PS3.3 §A.32.1 (VL Endoscopic Image IOD), §C.8.12.1 (VL Image), §C.7.6.3.1.3 (Planar Configuration).
+    """
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    picture = next(endoscopy_frames(1, width, height, seed=seed))
+    uids = {name: derived_uid("endoscopy", seed, width, height, name) for name in ("study", "series", "instance")}
+    ds: Any = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = UID(VL_ENDOSCOPIC_STORAGE)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = UID(uids["instance"])
+    ds.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.ImageType = ["ORIGINAL", "PRIMARY"]
+    ds.StudyDate = ds.SeriesDate = ds.ContentDate = "20260105"
+    ds.StudyTime = ds.SeriesTime = ds.ContentTime = "090000"
+    ds.AccessionNumber = "SYNES"
+    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "ES", "dicomlab", "Endoscope"
+    ds.DeviceSerialNumber, ds.SoftwareVersions = "0", "1"
+    ds.ReferringPhysicianName = "Synthetic^Referrer"
+    for keyword, value in PATIENT.items():
+        setattr(ds, keyword, value)
+    ds.PatientIdentityRemoved = "YES"
+    ds.DeidentificationMethod = "Synthetic from the start: no such person"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uids["study"], uids["series"]
+    ds.SeriesNumber = ds.InstanceNumber = 1
+    ds.Laterality = ds.PatientOrientation = ""
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.Rows, ds.Columns = height, width
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+    ds.LossyImageCompression = "00"
+    ds.AcquisitionContextSequence = []
+    ds.PixelData = picture.tobytes()
+    ds["PixelData"].VR = "OW"  # as in Implicit VR, so that both hold the same (PS3.5 §A.1, §A.2)
+    return ds  # type: ignore[no-any-return]
 
 
 def tone(seconds: float = 1.0, rate_hz: int = 48_000, pitch_hz: float = 440.0) -> NDArray[Any]:
