@@ -6,6 +6,7 @@ else has. So a whole class can work on one machine.
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import socket
@@ -99,6 +100,7 @@ def certificates(*names: str) -> dict[str, tuple[str, str, str]]:
     The names stand for ends on this machine; one that starts with ``stranger`` is signed by another authority.
     """
     folder = Path(tempfile.mkdtemp(prefix="certificates-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     def openssl(*arguments: object) -> None:
         subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
