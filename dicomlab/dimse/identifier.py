@@ -107,7 +107,7 @@ def encode_tree(tree: Tree, transfer_syntax: str) -> bytes:
 
     Source
     ------
-    PS3.5 §7.1, §6.1.2.
+    PS3.5 §7.1, §6.1.2, §6.2.2 (UN, where a value is too long for the length field of its VR).
     """
     plain = {tag: entry for tag, entry in tree.items() if tag != CHARACTER_SET}
     if not _is_ascii(plain):
@@ -133,8 +133,8 @@ def _encode(tree: Tree, *, explicit: bool) -> bytes:
             parts.append(_IMPLICIT.pack(group, element, len(octets)))
         elif vr in _LONG:
             parts.append(_EXPLICIT_LONG.pack(group, element, vr.encode(), len(octets)))
-        elif len(octets) > 0xFFFF:
-            raise LocalProtocolError(f"({group:04X},{element:04X}) is too long for {vr}", section="PS3.5 §7.1.2")
+        elif len(octets) > 0xFFFF:  # more than its VR has room for: a list of failed instances can be so long
+            parts.append(_EXPLICIT_LONG.pack(group, element, b"UN", len(octets)))
         else:
             parts.append(_EXPLICIT_SHORT.pack(group, element, vr.encode(), len(octets)))
         parts.append(octets)

@@ -162,6 +162,16 @@ def test_text_is_read_by_its_own_character_set_and_never_fails(character_set: st
     assert read_row(row, EXPLICIT, columns(["PatientName"])) == {"PatientName": [text]}
 
 
+@BOTH
+def test_a_list_longer_than_its_vr_has_room_for_travels_all_the_same(syntax: str) -> None:
+    uids = [f"1.2.3.{10**50 + number}" for number in range(1200)]
+    octets = encode_tree({0x00080058: ("UI", list(uids))}, syntax)
+    (element,) = read_dataset(BytesIO(octets), is_implicit_VR=syntax == IMPLICIT, is_little_endian=True)
+    expected = "UI" if syntax == IMPLICIT else "UN"  # PS3.5 §6.2.2
+    assert str(element.VR) == expected
+    assert dict(keys_of(octets, syntax))[0x00080058,].split("\\") == uids
+
+
 def test_an_unreadable_number_of_an_archive_is_left_empty() -> None:
     tree = tree_of(answer())
     tree[0x00280010] = ("US", ["many"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from dicomlab.dimse.reception import receiving
 from dicomlab.dimse.storage import send_instance
 from dicomlab.errors import Interrupted, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import column
+from dicomlab.part10.files import Parcel, parcels
 from tests.unit.dimse.conftest import Pacs, cohort
 from tests.unit.dimse.holdings import BIG_ENDIAN, CT, EXPLICIT, IMPLICIT, JPEG, MR, FolderHoldings, instance
 
@@ -320,6 +322,20 @@ def test_move_to_somebody_unknown_or_absent(filled: Pacs) -> None:
         assert responses[-1].command.status == 0xA702
         assert counts(responses[-1]) == (-1, 0, 2, 0)
         assert b"1.2.3.3.1.1" in data
+
+
+def test_more_failures_than_a_list_of_uids_has_room_for_are_all_named(start: Callable[..., Pacs]) -> None:
+    (one,) = parcels(instance(1))
+    assert isinstance(one, Parcel)
+    uids = [f"1.2.3.{10**50 + number}" for number in range(1200)]  # in Explicit VR a UI holds 65,534 octets
+    many = [replace(one, meta=replace(one.meta, sop_instance_uid=uid)) for uid in uids]
+    pacs = start(handlers={"C-MOVE": lambda asked: many})
+    pacs.known["GONE"] = ("127.0.0.1", 1)
+    with associate(pacs) as association:
+        responses, data = ask(association, "MOVE", study="1.2.3.1", to="GONE")
+    assert responses[-1].command.status == 0xA702
+    assert counts(responses[-1]) == (-1, 0, 1200, 0)
+    assert dict(keys_of(data, EXPLICIT))[FAILED_SOP_INSTANCE_UID_LIST,].split("\\") == uids
 
 
 # --- the receiver of a move ------------------------------------------------------------------------------------------
