@@ -23,7 +23,7 @@ from dicomlab.dimse.identifier import Tree
 from dicomlab.dimse.listener import Caller, Listener
 from dicomlab.dimse.normalized import NO_SUCH_EVENT, Done, Operation, serve_operation
 from dicomlab.dimse.secure import PLAIN, Security
-from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, Conversation, decline
+from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, Conversation, answered, decline
 from dicomlab.dimse.storage import NOT_AUTHORISED, Taken, take_instance
 from dicomlab.dimse.transaction import Result
 from dicomlab.errors import RemoteProtocolError, ServiceError
@@ -162,7 +162,7 @@ class Reception:
                 if not self._take(association, message, caller):
                     return
             elif name == "N-EVENT-REPORT-RQ" and message.context.abstract_syntax == tables.UPS_EVENT:
-                serve_operation(Conversation(association, caller), message, self._on_event)
+                answered(Conversation(association, caller), message, self._event)
             elif name == "N-EVENT-REPORT-RQ":
                 take_report(association, message, self._on_result)
             elif name == "C-ECHO-RQ":
@@ -183,6 +183,9 @@ class Reception:
         taken = take_instance(association, message, found.sink, caller.ae_title, found.wanted.__contains__)
         found.on_taken(taken)
         return not taken.fatal
+
+    def _event(self, conversation: Conversation, message: Message) -> None:
+        serve_operation(conversation, message, self._on_event)
 
     def _on_event(self, operation: Operation) -> Done:
         """Give an event to whoever waits for that peer's."""

@@ -10,6 +10,7 @@ PS3.4 §6 (service classes), PS3.7 §9.3 (DIMSE-C), §10.3 (DIMSE-N); PS3.7 §D.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -17,9 +18,13 @@ from dicomlab.dimse import tables
 from dicomlab.dimse.association import Association, Context, Message
 from dicomlab.dimse.command import Command, Value
 from dicomlab.dimse.faulty import FaultyAssociation
+from dicomlab.dimse.handlers import PROCESSING_FAILURE
 from dicomlab.dimse.listener import Caller, kind_of
-from dicomlab.errors import ServiceError
+from dicomlab.dimse.state import State
+from dicomlab.errors import DicomlabError, ServiceError
 from dicomlab.model.faults import Faults
+
+_log = logging.getLogger(__name__)
 
 UNRECOGNIZED_OPERATION, WRONG_CLASS, CANNOT_PROCESS = 0x0211, 0x0122, 0xC000
 MAX_LISTED = 64
@@ -153,7 +158,25 @@ class Services:
                 association, message, WRONG_CLASS if wrong and not _stores(command.name) else UNRECOGNIZED_OPERATION
             )
         else:
-            service.answer(conversation, message)
+            answered(conversation, message, service.answer)
+
+
+def answered(conversation: Conversation, message: Message, answer: Answer) -> None:
+    """Have a request answered; what fails here, and not on the association, is a processing failure (0110H).
+
+    Source
+    ------
+    PS3.7 Annex C.5.
+    """
+    association = conversation.association
+    try:
+        answer(conversation, message)
+    except Exception as error:
+        if association.state is not State.DATA_TRANSFER:
+            raise  # nobody is there who could be told
+        text, known = "%s of %s could not be answered", isinstance(error, DicomlabError)
+        _log.warning(f"{text}: %s", message.command.name, conversation.caller, error, exc_info=not known)
+        decline(association, message, PROCESSING_FAILURE, type(error).__name__)
 
 
 def _number(command: Command) -> int:

@@ -11,10 +11,11 @@ import pytest
 from pydicom import Dataset
 
 from dicomlab import Archive
+from dicomlab.dimse import tables
 from dicomlab.dimse.handlers import Asked
 from dicomlab.dimse.negotiation import Proposal
 from dicomlab.dimse.serving import Conversation, Service, decline
-from dicomlab.errors import ServiceError, UsageError
+from dicomlab.errors import ServiceError, Unreachable, UsageError
 from tests.unit.dimse.conftest import Pacs, cohort
 from tests.unit.dimse.holdings import CT, EXPLICIT, IMPLICIT, instance, write
 
@@ -72,6 +73,8 @@ def test_what_the_archive_would_have_answered_is_at_hand(start: Callable[..., Pa
         (lambda asked: 1 / 0, 0x0110),
         (lambda asked: (1 / 0 for _ in "x"), 0x0110),
         (lambda asked: _refuse(), 0xA700),
+        (lambda asked: _gone(), 0x0110),  # of whom it passes the question on to
+        (lambda asked: [{"Rows": object()}], 0x0110),
     ],
 )
 def test_a_handler_that_fails_is_a_status(start: Callable[..., Pacs], handler: Any, status: int) -> None:
@@ -84,6 +87,32 @@ def test_a_handler_that_fails_is_a_status(start: Callable[..., Pacs], handler: A
 
 def _refuse() -> Any:
     raise ServiceError("not today", status=0xA700)
+
+
+def _gone() -> Any:
+    raise Unreachable("nobody listens there", endpoint="OTHER@10.0.0.1:104")
+
+
+def test_whatever_fails_behind_a_request_is_told_and_the_association_goes_on(start: Callable[..., Pacs]) -> None:
+    pacs = start(handlers={name: lambda asked: _gone() for name in ("C-ECHO", "C-GET", "C-MOVE", "N-ACTION")})
+    pacs.known["LAB1"] = ("127.0.0.1", 1)
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", "1.2.3"
+    commit = Dataset()
+    commit.TransactionUID, reference = "1.2.3", Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CT, "1.2.3.4"
+    commit.ReferencedSOPSequence = [reference]
+    action = {"RequestedSOPInstanceUID": tables.COMMITMENT_INSTANCE, "ActionTypeID": 1}
+    services = [tables.VERIFICATION, *(tables.MODELS["study", verb] for verb in ("GET", "MOVE")), tables.COMMITMENT]
+    with pacs.node.associate(services) as session:
+        answers = [
+            *session.request("C-ECHO"),
+            *session.request("C-GET", identifier),
+            *session.request("C-MOVE", identifier),
+            *session.request("N-ACTION", commit, sop_class=tables.COMMITMENT, **action),
+        ]
+    assert [one.fields["Status"] for one in answers] == [0x0110] * 4
+    assert {one.fields["ErrorComment"] for one in answers} == {"Unreachable"}
 
 
 def test_nothing_is_an_answer_too(start: Callable[..., Pacs]) -> None:
