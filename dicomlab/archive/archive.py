@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any, Self
 from dicomlab.archive.commitments import CommitmentStore
 from dicomlab.archive.department import Department
 from dicomlab.archive.performed import PerformedSteps
+from dicomlab.archive.scratch import scratch_folder
 from dicomlab.archive.store import Arrived, Store, StoreSink
 from dicomlab.archive.worklist import Worklist
 from dicomlab.dimse import services
@@ -391,7 +391,7 @@ class _Open:
     def __init__(self, archive: Archive) -> None:
         with ExitStack() as stack:
             if archive._given is None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dicomlab-archive-")))
+                folder = stack.enter_context(scratch_folder())
             else:
                 folder = archive._given
                 if folder.exists() and not folder.is_dir():
