@@ -15,11 +15,13 @@ GUARD = Path(__file__).with_name("loopback.py")
 
 
 def kernel_environment(folder: Path) -> dict[str, str]:
-    """What a kernel needs in its environment so that it starts with the guard and without progress bars."""
+    """What a kernel needs in its environment: the guard, no progress bars, and a place for what it leaves when killed."""
     startup = folder / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-loopback.py").write_text(GUARD.read_text())
-    return {"IPYTHONDIR": str(folder), "TQDM_DISABLE": "1"}
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    return {"IPYTHONDIR": str(folder), "TMPDIR": str(scratch), "TQDM_DISABLE": "1"}
 
 
 _environment: dict[str, str] = {}

@@ -3,18 +3,21 @@
 - ``--full`` runs the cases marked ``full`` too; without it they are deselected.
 - ``CI=true`` makes every skip a failure, also those at collection. Elsewhere absent peers take one line in all.
 - A connection that leaves the machine fails the test that made it, even where the code under test hides it.
-- A test ends what it starts: no non-daemon thread, no child process may be left.
+- A test ends what it starts: no non-daemon thread, no child process may be left; and no temporary file at the end.
 """
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -211,10 +214,30 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
         _shared.update(_running() - before)
 
 
+_seen: dict[str, str] = {}
+"""Temporary files that a test left, for a fixture that outlives it or for ever, and which test that was."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """All that we or what we start puts among temporary files lies in a folder of this run."""
+    folder = tmp_path_factory.mktemp("temporary", numbered=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+    gc.collect()
+    left = [f"{name} ({_seen.get(name, 'nobody knows whose')})" for name in os.listdir(folder)]
+    if left:
+        pytest.fail(f"temporary files are left: {', '.join(left)}")
+
+
 @pytest.fixture(autouse=True)
-def _leaves_nothing(_loopback_only: None) -> Iterator[None]:
+def _leaves_nothing(_loopback_only: None, _temporary_files: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     before = _running()
     yield
+    for name in os.listdir(_temporary_files):
+        _seen.setdefault(name, request.node.nodeid)
     left = _running() - before - _shared
     for thread in [t for t in left if isinstance(t, threading.Thread)]:
         thread.join(timeout=2)  # one that is on its way out may finish

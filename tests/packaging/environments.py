@@ -35,10 +35,10 @@ def run(command: Sequence[str | Path], cwd: Path, *, timeout_s: float = 240, che
 class Environment:
     """One virtual environment with what is asked for, outside the checkout."""
 
-    def __init__(self, folder: Path, *wanted: str | Path, python: str = sys.executable) -> None:
+    def __init__(self, folder: Path, *wanted: str | Path, python: str = sys.executable, name: str = "venv") -> None:
         self.folder = folder
-        run([*UV, "venv", "--python", python, folder / "venv"], folder)
-        self.bin = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+        run([*UV, "venv", "--python", python, folder / name], folder)
+        self.bin = folder / name / ("Scripts" if os.name == "nt" else "bin")
         self.install(*wanted)
 
     def install(self, *wanted: str | Path) -> None:

@@ -15,9 +15,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.packaging.environments import ROOT, Environment
 from tests.peers.processes import ABSENT, LOOPBACK, Peer, free_port
 
-ROOT = Path(__file__).parents[2]
 BINDER = ROOT / "binder"
 TOUR = "notebooks/00-tour.ipynb"
 USER_ID = 62_017
@@ -44,6 +44,7 @@ class Image:
             "PATH": f"{self.home}/.env/bin:/usr/local/bin:/usr/bin:/bin",
             "VIRTUAL_ENV": f"{self.home}/.env",
             "UV_CACHE_DIR": f"{self.home}/.uv",
+            "TMPDIR": f"{self.home}/.tmp",
         } | {name: os.environ[name] for name in _NETWORK if name in os.environ}
 
     def copy_tree(self) -> None:
@@ -58,16 +59,27 @@ class Image:
             if (ROOT / name).is_file():
                 (self.home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, self.home / name)
+        (self.home / ".tmp").mkdir()
         if self._as_user:
             subprocess.run(["chown", "--recursive", f"{USER_ID}:{USER_ID}", self.home], check=True)
 
-    def install(self) -> None:
-        """The Python of runtime.txt, and requirements.txt into it."""
+    def install(self, *, from_nothing: bool) -> None:
+        """The Python of runtime.txt, and requirements.txt into it.
+
+        From nothing, the user fetches all of it, as on Binder: minutes. Else whoever runs the tests installs it for
+        the user, from the cache that the other tests of packages fill.
+        """
         version = (BINDER / "runtime.txt").read_text().strip().removeprefix("python-")
         uv = self.home / ".uv-command"
         shutil.copy(Path(sys.executable).with_name("uv"), uv)
-        if self.step(uv, "python", "find", "--no-python-downloads", "--system", version).returncode:
+        found = self.step(uv, "python", "find", "--no-python-downloads", "--system", version)
+        if found.returncode:
             pytest.skip(f"{ABSENT}a Python {version} for every user of this machine")
+        if not from_nothing:
+            Environment(
+                self.home, "-r", self.home / BINDER.name / "requirements.txt", python=found.stdout.strip(), name=".env"
+            )
+            return
         self.do(uv, "venv", "--no-python-downloads", "--python", version, ".env")
         installed = self.step(uv, "pip", "install", "--quiet", "-r", "binder/requirements.txt")
         if "Failed to fetch" in installed.stderr:

@@ -95,15 +95,15 @@ def test_debian_has_the_packages() -> None:
         assert "(none)" not in re.findall(r"Candidate: (\S+)", said) != []
 
 
-@pytest.mark.full
 @pytest.mark.browser
 @pytest.mark.timeout(900)
-def test_the_tour_runs_where_its_steps_lead(tmp_path: Path) -> None:
-    """Installed from nothing into a home of its own, it runs in the browser within what mybinder.org gives."""
+@pytest.mark.parametrize("from_nothing", [False, pytest.param(True, marks=pytest.mark.full)], ids=["quick", "whole"])
+def test_the_tour_runs_where_its_steps_lead(*, from_nothing: bool, tmp_path: Path) -> None:
+    """In a home of its own, it runs in the browser within what mybinder.org gives."""
     need("chromium", "orthanc")
     with Image() as image:
         image.copy_tree()
-        image.install()
+        image.install(from_nothing=from_nothing)
         assert "DICOMweb" in image.do("binder/postBuild")
         assert image.do("binder/start", "bash", "-c", "command -v Orthanc").strip()
         with image.server() as server, Chromium(tmp_path / "profile") as chromium, chromium.page() as page:

@@ -58,6 +58,7 @@ def need(*peers: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ ports
 
 _FIRST, _LAST = 20_000, 32_000  # below what the kernel hands out by itself, so that no client's port can be ours
+_RESERVED = Path(tempfile.gettempdir()) / f"dicomlab-test-ports-{os.getuid()}"
 _held: dict[int, IO[str]] = {}
 
 
@@ -67,14 +68,13 @@ def free_port() -> int:
     The reservation is a locked file, so that two runs at the same time on one machine don't choose the same port,
     and the lock goes when the process goes, however it ends.
     """
-    folder = Path(tempfile.gettempdir()) / f"dicomlab-test-ports-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    _RESERVED.mkdir(exist_ok=True)
     start = os.getpid() * 97 % (_LAST - _FIRST)
     for step in range(_LAST - _FIRST):
         port = _FIRST + (start + step) % (_LAST - _FIRST)
         if port in _held:
             continue
-        lock = (folder / str(port)).open("w")
+        lock = (_RESERVED / str(port)).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -135,7 +135,10 @@ class Peer:
             self._process = subprocess.Popen(
                 arguments,
                 cwd=folder,
-                env=environment,
+                env={
+                    **environment,
+                    "TMPDIR": str(folder),
+                },  # so that what it leaves, killed perhaps, goes with its folder
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
