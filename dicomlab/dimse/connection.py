@@ -19,7 +19,7 @@ from typing import Self
 from dicomlab.dimse import pdu
 from dicomlab.dimse.pdu import Octets
 from dicomlab.dimse.secure import SecureSocket, wait_for
-from dicomlab.dimse.state import PROVIDER_ABORTS, RECEIVED, Event, State, follow
+from dicomlab.dimse.state import ABORTS, RECEIVED, Event, State, follow
 from dicomlab.errors import (
     CommunicationError,
     Interrupted,
@@ -37,6 +37,8 @@ _LINGER_S = 1.0
 _LINGER_OCTETS = 8 << 20
 """What may still be on its way when we have said our last word; who sends more than that is reset."""
 _LAST_WORD_S = 0.2
+_RELEASE_S = 5.0
+"""How long a peer may take to agree that an association ends, whatever it sends meanwhile."""
 _IN_ORDER = (GeneratorExit, ServiceError, Refused)
 """What ends a block without anything being wrong with the conversation itself."""
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -135,8 +137,7 @@ class Connection:
         try:
             kind, length = pdu.decode_header(self._buffer, self.max_pdu, self._start)
         except RemoteProtocolError as error:
-            self.step(Event.INVALID_PDU)
-            self.abort(provider_reason=1)
+            self._abort_by_table(self.step(Event.INVALID_PDU), 6 if error.offset else 1)
             raise error
         size = pdu.HEADER_OCTETS + length
         if self._end - self._start < size:
@@ -152,8 +153,8 @@ class Connection:
             self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
         if self.channel.trace is not None:
             self.channel.tap("received", pdu.without_secrets(octets))
-        if self.step(RECEIVED[kind]) in PROVIDER_ABORTS:
-            self.abort(provider_reason=2)
+        if (action := self.step(RECEIVED[kind])) in ABORTS:
+            self._abort_by_table(action, 2)
             raise RemoteProtocolError(
                 f"{self.endpoint} sent an unexpected {pdu.PDU_NAMES[kind]}", section="PS3.8 Table 9-10", offset=0
             )
@@ -272,8 +273,9 @@ class Connection:
         self.close()
 
     def _await_release(self) -> None:
-        while self.state is not State.IDLE:  # data on its way is passed over (AR-6)
-            self.read_pdu(min(self.timeout_s, 5.0))
+        deadline = time.monotonic() + min(self.timeout_s, _RELEASE_S)
+        while self.state is not State.IDLE:  # data on its way is passed over (AR-6), but not for ever
+            self.read_pdu(max(0.0, deadline - time.monotonic()))
             if self.state is State.COLLISION_REQUESTOR_LOCAL:
                 self._transmit(pdu.encode(pdu.ReleaseReply()))
                 self.step(Event.RELEASE_RESPONSE)
@@ -287,6 +289,10 @@ class Connection:
             self._transmit(pdu.encode(pdu.Abort(source, reason)))
         self.linger()
         self.close()
+
+    def _abort_by_table(self, action: str, reason: int) -> None:
+        """Abort as the state table has it: before an association is asked for as the user (AA-1), then as provider."""
+        self.abort(provider_reason=None if action == "AA-1" else reason)
 
     def linger(self) -> None:
         """Let the peer read our last word before the connection goes: unread octets of its own would reset it."""

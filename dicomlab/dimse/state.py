@@ -138,7 +138,7 @@ NEXT: dict[str, State] = {
 }
 """Tables 9-6 to 9-9: the state that each action leads to (AR-8 depends on the role, AE-6 on the answer)."""
 
-PROVIDER_ABORTS = frozenset({"AA-1", "AA-7", "AA-8"})
+ABORTS = frozenset({"AA-1", "AA-7", "AA-8"})
 """The actions that send an A-ABORT."""
 
 

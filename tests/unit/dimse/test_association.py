@@ -221,7 +221,7 @@ def test_a_drip_does_not_put_the_deadline_off() -> None:
     ("octets", "words", "reason"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP", 1),
-        (b"\x04\0\x7f\xff\xff\xff", "announces 2147483647", 1),
+        (b"\x04\0\x7f\xff\xff\xff", "announces 2147483647", 6),
         (pdu.encode(pdu.AssociateReject(1, 1, 1)), "unexpected A-ASSOCIATE-RJ", 2),
         (pdu.encode(pdu.ReleaseReply()), "unexpected A-RELEASE-RP", 2),
         (b"\x04\0\0\0\0\x07\0\0\0\xff\1\3x", "a value of 255", 6),
@@ -309,6 +309,27 @@ def test_a_release_passes_over_what_is_on_its_way_and_answers_a_colliding_one() 
         association = associate(address)
         association.release()
     assert association.state.value == 1
+
+
+def test_a_peer_that_never_stops_talking_does_not_keep_a_release_from_ending() -> None:
+    ended: list[str] = []
+
+    def play(script: Script) -> None:
+        script.establish()
+        script.read()
+        for _ in range(10_000):
+            try:
+                script.send(
+                    (pdu.data_header(1, 2, 4) + b"more") * 256
+                )  # the whole of it takes the reader half a minute
+            except OSError as error:
+                ended.append(type(error).__name__)
+                return
+
+    with playing(play) as address:
+        association = associate(address, timeout_s=0.3)
+        association.release()
+    assert ended
 
 
 def test_a_peer_that_releases_in_the_middle_is_answered_and_reported() -> None:

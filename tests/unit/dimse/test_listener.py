@@ -117,19 +117,19 @@ def test_only_those_who_may_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "reason"),
+    ("octets", "abort"),
     [
-        (b"GET / HTTP/1.1\r\n", 1),
-        (b"\x01\0\x7f\xff\xff\xff", 1),
-        (pdu.encode(pdu.ReleaseRequest()), 2),
-        (pdu.data_header(1, 3, 4) + bytes(4), 2),
-        (b"\x01\0\0\0\0\x04abcd", 6),
+        (b"GET / HTTP/1.1\r\n", pdu.Abort(0, 0)),  # AA-1 (PS3.8 Table 9-9)
+        (b"\x01\0\x7f\xff\xff\xff", pdu.Abort(0, 0)),
+        (pdu.encode(pdu.ReleaseRequest()), pdu.Abort(0, 0)),
+        (pdu.data_header(1, 3, 4) + bytes(4), pdu.Abort(0, 0)),
+        (b"\x01\0\0\0\0\x04abcd", pdu.Abort(2, 6)),
     ],
 )
-def test_what_is_no_request_is_aborted(octets: bytes, reason: int) -> None:
+def test_what_is_no_request_is_aborted(octets: bytes, abort: pdu.Abort) -> None:
     with listening() as listener, connected(listener) as script:
         script.send(octets)
-        assert script.read() == pdu.Abort(2, reason)
+        assert script.read() == abort
 
 
 def test_a_second_request_is_aborted() -> None:
