@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicomlab.errors import RemoteProtocolError, UsageError
+from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.media.files import parcel_of
-from dicomlab.media.found import Found, Scan, opened
+from dicomlab.media.found import Found, Scan
 from dicomlab.media.geometry import stacks
 from dicomlab.media.header import read_dataset_row
 from dicomlab.media.planes import read_image, slices, walk_header
@@ -227,7 +227,8 @@ def _images(parcels: Sequence[Parcel], control: Control, unreadable: list[str]) 
             return
         control.advance()
         if parcel.path is not None and parcel.meta.transfer_syntax_uid != DEFLATED_LE:
-            with suppress(RemoteProtocolError, OSError, ValueError):  # the careful reader says what is wrong with it
+            # the careful reader says what is wrong with it
+            with suppress(RemoteProtocolError, ServiceError, OSError, ValueError):
                 walked.append(_walked(parcel))
                 lean.append(number)
     images = dict(zip(lean, slices(walked, [parcels[number].meta for number in lean], lean), strict=True))
@@ -237,7 +238,7 @@ def _images(parcels: Sequence[Parcel], control: Control, unreadable: list[str]) 
             try:
                 with parcel.dataset() as octets:
                     image = read_image(octets, parcel.meta, number)
-            except (RemoteProtocolError, OSError, ValueError) as error:
+            except (RemoteProtocolError, ServiceError, OSError, ValueError) as error:
                 unreadable.append(f"{parcel.name}: {error}")
         if image is not None:
             yield number, Source(parcel, image)
@@ -248,8 +249,10 @@ def _walked(parcel: Parcel) -> Walked:
     descriptor = os.open(parcel.path, os.O_RDONLY)
     try:
         head = os.pread(descriptor, HEAD_OCTETS, 0)
-        size = os.fstat(descriptor).st_size
-        return walk_header(lambda offset, octets: os.pread(descriptor, octets, offset), size, head, parcel.meta)
+        status = os.fstat(descriptor)
+        parcel.require_unchanged(status)
+        read = lambda offset, octets: os.pread(descriptor, octets, offset)  # noqa: E731
+        return walk_header(read, status.st_size, head, parcel.meta)
     finally:
         os.close(descriptor)
 
@@ -285,9 +288,9 @@ def _references(held: Scan) -> DataFrame:
 def _referred(found: Found) -> Mapping[str, Sequence[object]]:
     """What an instance refers to; nothing where it can't be read (any more)."""
     try:
-        with opened(found.path) as octets:
+        with found.opened() as octets:
             return read_dataset_row(octets[found.meta.length :], found.meta, REFERENCE_COLUMNS)
-    except (RemoteProtocolError, OSError, ValueError):
+    except (RemoteProtocolError, ServiceError, OSError, ValueError):
         return {}
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicomlab.errors import Interrupted, RemoteProtocolError, UsageError
+from dicomlab.errors import Interrupted, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding
 from dicomlab.media.directory_table import directory_frame
 from dicomlab.media.files import DICOMDIR, parcel_of, read_directory
@@ -286,7 +286,7 @@ def _judged(tool: str, found: Found) -> Iterator[Breach]:
             return
         with _as_file(parcel) as path:
             done = subprocess.run([tool, path], capture_output=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ServiceError) as error:
         yield Breach("error", "", found.name, uid, f"can't be read: {getattr(error, 'strerror', None) or error}")
         return
     except subprocess.TimeoutExpired:

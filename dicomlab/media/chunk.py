@@ -29,7 +29,8 @@ FACTS = (
 )  # fmt: skip
 """What every row says beside its attributes.
 
-``path`` is relative to the root; ``size`` and ``mtime_ns`` are those of that file when it was listed. ``member`` is the
+``path`` is relative to the root; ``size`` and ``mtime_ns`` are those of that file when it was listed; the time is
+negative where it is too recent for the next scan to go by. ``member`` is the
 name inside an archive, else None. ``octets`` counts the whole Part 10 file without ``padding``. ``kind`` is ``""`` for
 an instance, ``"directory"`` for a DICOMDIR, else an error kind, with its ``message`` and ``offset``.
 """

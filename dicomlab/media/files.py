@@ -203,7 +203,7 @@ def parcel_of(found: Found) -> Parcel | Unfit:
     sop_class_uid = first(found.row, "SOPClassUID")
     meta = replace(found.meta, sop_class_uid=sop_class_uid, sop_instance_uid=found.sop_instance_uid)
     if not found.bare and found.path.is_file():
-        return Parcel(meta, found.name, found.path, padding=found.padding)
+        return Parcel(meta, found.name, found.path, padding=found.padding, changed_ns=found.changed_ns)
     length = len(found.file_meta()) if found.bare else meta.length
     whole = length + found.size - meta.length
     return Parcel(replace(meta, length=length), found.name, opener=found.part10, whole=whole)
@@ -220,8 +220,7 @@ def copy(parcel: Parcel, sink: Sink, channel: Channel | None = None) -> Outcome:
         The file can't be read (any more).
     """
     meta = parcel.meta
-    with opened(parcel.path) if parcel.path is not None else parcel.open() as file:
-        octets = file[: parcel.size]
+    with parcel.open() as octets:
         if channel is not None:
             trace_file(channel, "received", f"read: {parcel.name}", octets)
         start = bytes(octets[: meta.length])
@@ -393,11 +392,11 @@ def completed(
         return leaf
     found = find()
     try:
-        with opened(found.path) as octets:
+        with found.opened() as octets:
             dataset = octets[found.meta.length :]
             row = {**leaf.row, **read_dataset_row(dataset, found.meta, wanted)}
             sequences = read_sequences(dataset, found.meta, repeated) if repeated else {}
-    except (RemoteProtocolError, OSError, ValueError) as error:
+    except (RemoteProtocolError, ServiceError, OSError, ValueError) as error:
         findings.append(Finding(kind, leaf.sop_instance_uid, f"its sequences could not be repeated: {error}"))
         return leaf
     return replace(leaf, row=row, sequences=sequences)

@@ -6,12 +6,12 @@ import mmap
 import os
 from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from dicomlab.errors import RemoteProtocolError
+from dicomlab.errors import RemoteProtocolError, ServiceError
 from dicomlab.media.chunk import Rows, read_chunk
 from dicomlab.media.containers import container_above, opened_member
 from dicomlab.media.fields import FILE_START, FileReader
@@ -23,6 +23,7 @@ from dicomlab.model.columns import STANDARD, Column, columns
 from dicomlab.model.matching import COMPUTED
 from dicomlab.model.reading import Direction
 from dicomlab.model.trace import Channel
+from dicomlab.part10.files import CANNOT_UNDERSTAND, CHANGED
 from dicomlab.part10.meta import FileMeta, encode_file_meta
 from dicomlab.part10.walk import Octets
 
@@ -78,6 +79,8 @@ class Found:
     """``kind: text``, each something that is not as it should be."""
     pixels: tuple[int, int] = (0, 0)
     """Offset and octets of the value of Pixel Data; 0 where there is none, or where it is deflated."""
+    changed_ns: int = 0
+    """When the file, or the archive in which it lies, had last changed as it was looked at; 0: not known."""
 
     @property
     def sop_instance_uid(self) -> str:
@@ -94,9 +97,21 @@ class Found:
         """Whether preamble, or all of the File Meta Information, is missing in front of the data set."""
         return any(note.startswith(("no_preamble", "no_meta")) for note in self.notes)
 
-    def opened(self) -> AbstractContextManager[memoryview]:
-        """Its octets as they lie; see :func:`opened`."""
-        return opened(self.path)
+    @contextmanager
+    def opened(self) -> Iterator[memoryview]:
+        """Its octets as they lie; see :func:`opened`.
+
+        Raises
+        ------
+        ServiceError
+            C000H: the file has changed since it was looked at.
+        """
+        with opened(self.path) as octets:
+            if self.changed_ns:
+                file = self.path if self.path.is_file() else container_above(self.path)
+                if file is None or file.stat().st_mtime_ns != self.changed_ns:
+                    raise ServiceError(CHANGED, status=CANNOT_UNDERSTAND)
+            yield octets
 
     def file_meta(self) -> bytes:
         """Preamble and File Meta Information for a bare data set."""
@@ -202,6 +217,7 @@ def found_of(index: Index, number: int, path: Path, name: str, row: Row) -> Foun
         row,
         tuple(notes.split("\n")) if notes else (),
         (index["pixel_offset"][number], index["pixel_length"][number]),
+        changed_ns if (changed_ns := abs(index["mtime_ns"][number])) > 1 else 0,
     )
 
 
@@ -357,7 +373,7 @@ class Scan:
             status = (self.root / path).stat()
         except (OSError, ValueError):
             return False
-        return status.st_size == size and mtime_ns in (status.st_mtime_ns, -1)
+        return status.st_size == size and abs(mtime_ns) in (status.st_mtime_ns, 1)
 
     @property
     def held(self) -> set[str]:
@@ -382,7 +398,7 @@ class Scan:
             texts = batch[name]
             index.add(name, [None if number is None else texts[number] for number in numbers])
         for found in self.instances.added:
-            with suppress(RemoteProtocolError, OSError, ValueError), found.opened() as octets:
+            with suppress(RemoteProtocolError, ServiceError, OSError, ValueError), found.opened() as octets:
                 again = examine(found.path, found.name, octets, columns(missing))
                 if isinstance(again, Found):
                     found.row |= {name: again.row[name] for name in missing if name in again.row}

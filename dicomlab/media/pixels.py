@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, UsageError
+from dicomlab.errors import Interrupted, MissingExtra, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.media.planes import Image
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_BE
 from dicomlab.part10.walk import Octets
@@ -346,10 +346,12 @@ def readable(name: str) -> Iterator[None]:
     Raises
     ------
     Interrupted
-        The file is gone or broken.
+        The file is gone or broken, or has changed since it was looked at.
     """
     try:
         yield
+    except ServiceError as error:
+        raise Interrupted(str(error), endpoint=name) from error
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise

@@ -159,8 +159,8 @@ class _Scanner:
                 assert self._known is not None  # runs are of what is known
                 rows.add(part_of(self._known.index, *item, rows.all_names))
             else:
-                if item["mtime_ns"] and max(item["mtime_ns"]) >= self._settled_ns:
-                    item["mtime_ns"] = [ns if ns < self._settled_ns else -1 for ns in item["mtime_ns"]]
+                if item["mtime_ns"] and max(item["mtime_ns"]) >= self._settled_ns:  # a time that no listing gives
+                    item["mtime_ns"] = [ns if ns < self._settled_ns else -ns for ns in item["mtime_ns"]]
                 rows.add(item)
         items.clear()
 

@@ -422,6 +422,7 @@ class _Filling:
                 assert parcel.path is not None
                 descriptor = os.open(parcel.path, os.O_RDONLY)
                 try:
+                    parcel.require_unchanged(os.fstat(descriptor))
                     for place in places:
                         at = parcel.meta.length + image.offset
                         self._put(place, reader.from_file(descriptor, at, image, place.plane.frame))

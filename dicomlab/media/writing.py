@@ -13,7 +13,14 @@ from typing import Any
 
 from pydicom.uid import generate_uid
 
-from dicomlab.errors import CommunicationError, DicomlabError, MissingExtra, RemoteProtocolError, UsageError
+from dicomlab.errors import (
+    CommunicationError,
+    DicomlabError,
+    MissingExtra,
+    RemoteProtocolError,
+    ServiceError,
+    UsageError,
+)
 from dicomlab.media.conversion import decompressed, rewritten
 from dicomlab.media.dicomdir import Finding
 from dicomlab.media.dicomdir_writer import Leaf, encode_dicomdir
@@ -331,6 +338,8 @@ class _Creation:
             raise
         except (RemoteProtocolError, MissingExtra) as error:
             return one.outcome("failed", str(error))
+        except ServiceError as error:
+            return one.outcome("failed", f"{one.found.name}: {error}")
         except (OSError, ValueError) as error:
             return one.outcome("failed", f"{one.found.name} can't be read: {getattr(error, 'strerror', None) or error}")
         trace_file(self._channel, "sent", f"written: {'/'.join(one.file_id)}", meta)

@@ -29,6 +29,7 @@ HEAD_OCTETS = 8 << 10
 """Octets of a file in which most of them show whether they are whole."""
 SUCCESS = "0000H Success"
 CANNOT_UNDERSTAND = 0xC000
+CHANGED = "it has changed since it was looked at, and is not handed on; scan() looks again"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -211,8 +212,8 @@ class Parcel:
 
     ``name`` says where it came from, for messages and reports. ``padding`` counts octets of zero at the end of the
     file that are no part of the data set; they are left behind. ``looked_at`` counts the octets of the file when it
-    was found to be whole: one that has become shorter is not opened any more
-    (ServiceError, C000H).
+    was found to be whole, ``changed_ns`` is the time of its last change then (0: not known): one that has become
+    shorter, or changed, is not opened any more (ServiceError, C000H).
     """
 
     meta: FileMeta
@@ -221,6 +222,7 @@ class Parcel:
     octets: bytes = b""
     padding: int = 0
     looked_at: int = 0
+    changed_ns: int = 0
     opener: Callable[[], AbstractContextManager[memoryview]] | None = None
     """Gives the whole Part 10 file, without padding, where it has no path of its own: in an archive, say."""
     whole: int = 0
@@ -255,12 +257,25 @@ class Parcel:
                 left -= len(whole)
         else:
             with self.path.open("rb", buffering=0) as file:
-                fit = os.fstat(file.fileno()).st_size >= self.looked_at
+                status = os.fstat(file.fileno())
+                self.require_unchanged(status)
+                fit = status.st_size >= self.looked_at
                 while fit and left and (piece := file.read(min(left, CHUNK_OCTETS))):
                     left -= len(piece)
                     yield piece
         if left > 0:
             raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
+
+    def require_unchanged(self, status: os.stat_result) -> None:
+        """See that the file, which is open, is still the one that was looked at.
+
+        Raises
+        ------
+        ServiceError
+            C000H: it has changed, and what is known of it may hold no longer.
+        """
+        if self.changed_ns and status.st_mtime_ns != self.changed_ns:
+            raise ServiceError(CHANGED, status=CANNOT_UNDERSTAND)
 
     def dataset(self) -> AbstractContextManager[memoryview]:
         """The octets after the File Meta Information, as memory while a block runs."""
@@ -275,7 +290,7 @@ class _Opened(AbstractContextManager[memoryview]):
     OSError
         It can't be opened.
     ServiceError
-        C000H: the file has become shorter since it was looked at.
+        C000H: the file has become shorter, or changed, since it was looked at.
     """
 
     __slots__ = ("_parcel", "_start", "_under", "_view", "_whole")
@@ -296,6 +311,12 @@ class _Opened(AbstractContextManager[memoryview]):
         if end < parcel.looked_at:
             close_contents(self._whole)
             raise ServiceError("it has become shorter since it was looked at", status=CANNOT_UNDERSTAND)
+        if parcel.changed_ns and parcel.path is not None:
+            try:
+                parcel.require_unchanged(parcel.path.stat())
+            except BaseException:
+                close_contents(self._whole)
+                raise
         self._view = self._whole[self._start : end - parcel.padding]
         return self._view
 

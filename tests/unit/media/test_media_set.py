@@ -252,6 +252,34 @@ def test_files_that_went_away_are_told_and_the_rest_is_delivered(phantom: Path, 
     assert len(memory.files) == 7
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_became_another_since_it_was_looked_at_is_not_given_under_the_old_name(
+    phantom: Path, tmp_path: Path, packed: bool
+) -> None:
+    folder = tmp_path / "medium"
+    shutil.copytree(phantom, folder)
+
+    def pack() -> Path:
+        return Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
+
+    media, memory = MediaSet(pack() if packed else folder), Memory()
+    asked = wanted(media)
+    first, second = (folder / "0001.dcm").read_bytes(), (folder / "0002.dcm").read_bytes()
+    (folder / "0001.dcm").write_bytes(second)
+    (folder / "0002.dcm").write_bytes(first)  # as large as before, under the other's name
+    if packed:
+        pack()
+    media.deliver(asked, memory, Control())
+    swapped = {dcmread(phantom / f"000{n}.dcm").SOPInstanceUID for n in (1, 2)}
+    refused = {one.sop_instance_uid for one in asked} if packed else swapped
+    assert set(memory.failures) == refused
+    assert "has changed since it was looked at" in memory.failures[min(swapped)]
+    report = media.write(tmp_path / "set", progress=False)
+    assert {one.sop_instance_uid for one in report if one.result == "failed"} == refused
+    media.scan(progress=False).deliver(asked, memory, Control())
+    assert memory.files.keys() == {one.sop_instance_uid for one in asked}
+
+
 def test_parcels_account_for_everything(real: Path) -> None:
     media = MediaSet(real)
     given = list(media.parcels())
