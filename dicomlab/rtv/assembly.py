@@ -29,6 +29,11 @@ ALONE_NS = 250_000_000
 MAX_WRAPS = 256
 """Of the 16-bit sequence number, unseen, that are believed: a quarter of an hour of nothing at 4K60 is none."""
 
+MANY_SPANS = 1024
+"""Of octets of one frame, before those that touch are joined: a sender that repeats itself takes no memory."""
+MAX_LEARNT = 65_536
+"""Packets of one frame from which a plan is learnt."""
+
 Spans = list[list[int]]
 
 
@@ -65,12 +70,14 @@ class _Open:
     arrived_ns: int
     second: int | None = None
     spans: Spans = field(default_factory=list)
+    most_spans: int = MANY_SPANS
     covered: int = 0
     base: int | None = None
     """The unwrapped number of the packet that the plan begins with."""
     expected: bytes = b""
     heads: list[_Heads] | None = field(default_factory=list)
     """Of its packets, as long as they come in order and one by one: the next plan."""
+    learnt: int = 0
     overtaken: int = 0
     items: GrainItems = field(default_factory=GrainItems)
     whole: bool = False
@@ -78,9 +85,22 @@ class _Open:
     def put(self, start: int, stop: int) -> None:
         if self.spans and self.spans[-1][1] == start:
             self.spans[-1][1] = stop
-        else:
+        elif stop > start:
             self.spans.append([start, stop])
         self.covered += stop - start
+        if len(self.spans) > self.most_spans:
+            self.join()
+
+    def join(self) -> None:
+        """Join spans that touch or overlap, and count again what they cover."""
+        joined: Spans = []
+        for start, stop in sorted(self.spans):
+            if joined and start <= joined[-1][1]:
+                joined[-1][1] = max(joined[-1][1], stop)
+            else:
+                joined.append([start, stop])
+        self.spans, self.covered = joined, sum(stop - start for start, stop in joined)
+        self.most_spans = max(MANY_SPANS, 2 * len(joined))
 
 
 @dataclass(slots=True)
@@ -302,6 +322,9 @@ class FrameAssembler:
             one.heads.append(
                 _Heads(numbers, heads, columns.plain[rows], columns.places[rows, 0], columns.runs[rows, 0])
             )
+            one.learnt += len(rows)
+            if one.learnt > MAX_LEARNT:
+                one.heads = None
         if one is self._open[-1]:
             self._newest = timestamp.to_bytes(4, "big")
         self._after(one, len(rows), arrival_ns)
@@ -347,9 +370,8 @@ class FrameAssembler:
         """Look whether a frame is whole now that something was put into it, and how long older ones wait."""
         one.arrived_ns = arrival_ns
         if one.covered >= self.video.frame_octets and not one.whole:
-            gaps = _gaps(one.spans, self.video.frame_octets)
-            one.whole = not gaps
-            one.covered = self.video.frame_octets - sum(stop - start for start, stop in gaps)
+            one.join()
+            one.whole = one.covered >= self.video.frame_octets
         if self._open[0] is not one or one.whole:
             for other in self._open:
                 if other is one:
@@ -381,7 +403,8 @@ class FrameAssembler:
         self._done.append(one.timestamp)
         if one.second is not None:
             self._done.append(one.second)
-        gaps = tuple((start, stop) for start, stop in _gaps(one.spans, self.video.frame_octets))
+        one.join()
+        gaps = tuple(_gaps(one.spans, self.video.frame_octets))
         for start, stop in gaps:
             one.lease.buffer[start:stop] = 0
         if gaps:
@@ -395,16 +418,9 @@ class FrameAssembler:
 
 
 def _gaps(spans: Spans, size: int) -> list[tuple[int, int]]:
-    """What no span covers."""
-    gaps = []
-    at = 0
-    for start, stop in sorted(spans) if len(spans) > 1 else spans:
-        if start > at:
-            gaps.append((at, start))
-        at = max(at, stop)
-    if at < size:
-        gaps.append((at, size))
-    return gaps
+    """What no span covers, of spans that are joined."""
+    ends = [0, *(end for span in spans for end in span), size]
+    return [(start, stop) for start, stop in zip(ends[::2], ends[1::2], strict=True) if start < stop]
 
 
 def _learnt(parts: list[_Heads]) -> _Plan | None:

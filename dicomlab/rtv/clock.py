@@ -24,6 +24,8 @@ _PTP = Struct(">HLL")
 _NTP_EPOCH_S = 2_208_988_800
 """From 1900, the epoch of NTP, to 1970."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_S = int((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds())
+"""No calendar that DICOM knows goes further (PS3.5 §6.2, DT)."""
 _WRAP = 1 << 32
 
 
@@ -51,7 +53,7 @@ def decode_ptp(octets: bytes | bytearray | memoryview) -> int:
     Raises
     ------
     RemoteProtocolError
-        Not ten octets, or a second of more than 999,999,999 nanoseconds.
+        Not ten octets, a second of more than 999,999,999 nanoseconds, or beyond the year 9999.
 
     Source
     ------
@@ -62,7 +64,10 @@ def decode_ptp(octets: bytes | bytearray | memoryview) -> int:
     high, low, nanoseconds = _PTP.unpack(octets)
     if nanoseconds >= NS_PER_S:
         raise RemoteProtocolError(f"{nanoseconds} nanoseconds in one second", section="IEEE 1588 §5.3.3", offset=6)
-    return int((high << 32 | low) * NS_PER_S + nanoseconds)
+    seconds = int(high << 32 | low)
+    if seconds > _LAST_S:
+        raise RemoteProtocolError(f"{seconds} seconds: beyond the year 9999", section="IEEE 1588 §5.3.3", offset=0)
+    return seconds * NS_PER_S + int(nanoseconds)
 
 
 def rtp_timestamp(at_ns: int, rate_hz: int) -> int:

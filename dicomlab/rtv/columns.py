@@ -7,6 +7,7 @@ RFC 3550 §5.1, §5.3.1; RFC 4175 §4.2, §4.3; SMPTE ST 2110-20 §6.1.4.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -120,11 +121,12 @@ class Columns:
         """Make a packet with extension, sources or padding look like one without; length 0: it is none."""
         try:
             packet = decode_rtp(datagram)
-            if packet.extension is not None:
-                self.items[row] = decode_items(packet.extension, extension_ids)
         except RemoteProtocolError:
             self.lengths[row] = 0
             return
+        if packet.extension is not None:
+            with suppress(RemoteProtocolError):  # what an extension says is extra: its packet is whole without it
+                self.items[row] = decode_items(packet.extension, extension_ids)
         payload = packet.payload
         if len(payload) < HEAD_OCTETS - 12:
             self.lengths[row] = 0

@@ -119,8 +119,7 @@ class Frame(Summarised):
         """When it was captured, TAI."""
         item: Any = self.metadata.dynamic if self.metadata else None
         groups = item.get("TimeOfFrameGroupSequence") if item is not None else None
-        octets = groups[0].get("FrameOriginTimestamp") if groups else None
-        return decode_ptp(octets) if isinstance(octets, bytes) and len(octets) == 10 else self.extension_origin_ns
+        return decode_ptp(groups[0].FrameOriginTimestamp) if groups else self.extension_origin_ns
 
     @property
     def latency_ms(self) -> float | None:

@@ -61,10 +61,9 @@ class Reassembly:
     whole: int = 0
     _next: int | None = None
     _early: dict[int, tuple[int, bytes, bool, bool]] = field(default_factory=dict)
-    _parts: list[bytes] = field(default_factory=list)
+    _octets: bytearray = field(default_factory=bytearray)
     _timestamp: int | None = None
     _lost: bool = False
-    _size: int = 0
 
     WINDOW = 64
 
@@ -103,24 +102,26 @@ class Reassembly:
         else:
             self._lost = self._lost or gap
         self._timestamp = timestamp
-        self._size += len(payload)
-        if self._size > MAX_GRAIN_OCTETS:
-            self._parts, self._lost = [], True
-        elif not self._lost:
-            self._parts.append(payload)
+        self._lost = self._lost or len(self._octets) + len(payload) > MAX_GRAIN_OCTETS
+        if self._lost:
+            self._octets.clear()
+        else:
+            self._octets += payload
         if ends:
             yield from self._close(lost=self._lost)
 
     def _close(self, *, lost: bool) -> Iterator[Whole]:
-        parts, timestamp = self._parts, self._timestamp
-        self._parts, self._timestamp, self._lost, self._size = [], None, False, 0
+        octets, timestamp = bytes(self._octets), self._timestamp
+        self._octets.clear()
+        self._timestamp, self._lost = None, False
         if lost:
             self.broken += 1
-        elif parts and timestamp is not None:
+        elif octets and timestamp is not None:
             self.whole += 1
-            yield timestamp, b"".join(parts)
+            yield timestamp, octets
 
     def reset(self) -> None:
         """Begin anew: the sender did."""
-        self._next, self._early, self._parts = None, {}, []
-        self._timestamp, self._lost, self._size = None, False, 0
+        self._next, self._timestamp, self._lost = None, None, False
+        self._early.clear()
+        self._octets.clear()

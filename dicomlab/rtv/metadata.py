@@ -22,10 +22,10 @@ from uuid import UUID
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 from dicomlab.part10.meta import EXPLICIT_LE
 from dicomlab.part10.walk import Element, elements
-from dicomlab.rtv.clock import encode_ptp
+from dicomlab.rtv.clock import decode_ptp, encode_ptp
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 MAX_GRAIN_OCTETS = 1 << 20
 VERSION = b"\x00\x01"
@@ -349,6 +349,11 @@ def _current(octets: bytes) -> Dataset:
     if not isinstance(items, MutableSequence) or len(items) != 1:
         raise _broken("(0006,0001) is no sequence of one item", 132)
     item: Dataset = items[0]
+    for groups in item.get("TimeOfFrameGroupSequence") or ():
+        origin = groups.get("FrameOriginTimestamp")
+        if not isinstance(origin, bytes):
+            raise _broken(f"a Frame Origin Timestamp that is no octets but {origin!r:.40}", 132)
+        decode_ptp(origin)
     return item
 
 
@@ -362,12 +367,20 @@ def _dataset(octets: bytes) -> Dataset:
             _walk_items(memoryview(octets)[one.value : one.end], 1)
     try:
         dataset = read_dataset(BytesIO(octets), is_implicit_VR=False, is_little_endian=True)
-        for _ in dataset.iterall():
-            pass
+        for one_more in dataset.iterall():
+            _as_the_dictionary_has_it(one_more)
     except (ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, ArithmeticError, RecursionError,
             NotImplementedError, struct.error, BytesLengthException, InvalidDicomError) as error:  # fmt: skip
         raise _broken(f"a data set that can't be read: {error}", 132) from error
     return dataset
+
+
+def _as_the_dictionary_has_it(one: DataElement) -> None:
+    """Refuse text where items are due, or items where they are not: who reads it goes by the keyword."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    if dictionary_has_tag(one.tag) and (dictionary_VR(one.tag) == "SQ") != (one.VR == "SQ"):
+        raise _broken(f"{one.tag} {one.keyword} has VR {one.VR}", 132)
 
 
 def _walk_items(octets: memoryview, depth: int) -> None:

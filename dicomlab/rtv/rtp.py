@@ -146,6 +146,8 @@ class SequenceTracker:
     highest: int = -1
     """The highest number so far, unwrapped; -1 before the first packet."""
     _base: int = 0
+    _floor: int = 1 << 16
+    """Unwrapped numbers begin here; after a restart, beyond all before it: whoever waits for the next is not deaf."""
     _expected_before: int = 0
     _bad: int = -1
     _seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1 << 16, np.bool_))
@@ -166,6 +168,7 @@ class SequenceTracker:
     def restart(self) -> None:
         """The sender began anew (a new SSRC): what is missing stays counted."""
         self._expected_before = self.expected
+        self._floor = max(self._floor, (self.highest >> 16) + 2 << 16)
         self.highest, self._base, self._bad = -1, 0, -1
         self._seen[:] = False
         self.restarts += 1
@@ -190,7 +193,7 @@ class SequenceTracker:
             Which of them came for the first time; None where all did.
         """
         if self.highest < 0:
-            self._base = sequence + (1 << 16)
+            self._base = sequence + self._floor
             self.highest = self._base - 1
         ahead = (sequence - self.highest - 1) & 0xFFFF
         if wraps:

@@ -26,6 +26,7 @@ def frame_row(frame: Frame) -> tuple[Any, ...]:
     dynamic: Any = metadata.dynamic if metadata else None
     static: Any = metadata.static if metadata else None
     content = dynamic.get("FrameContentSequence") if dynamic is not None else None
+    number = content[0].get("FrameAcquisitionNumber") if content else None
     origin_ns = frame.origin_ns
     return (
         frame.timestamp,
@@ -36,7 +37,7 @@ def frame_row(frame: Frame) -> tuple[Any, ...]:
         frame.complete,
         sum(stop - start for start, stop in frame.gaps),
         metadata is not None,
-        content[0].get("FrameAcquisitionNumber") if content else None,
+        number if isinstance(number, int) else None,
         metadata.meta.sop_instance_uid if metadata else None,
         str(static.get("PatientID", "")) if static is not None else None,
         str(frame.flow) if frame.flow is not None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from itertools import permutations
 
 import pytest
@@ -90,9 +91,22 @@ def test_a_grain_without_end_takes_no_more_than_its_cap() -> None:
     reassembly = Reassembly()
     for number in range(2000):
         assert list(reassembly.feed(number, 0, bytes(1400), ends=False)) == []
-        assert sum(map(len, reassembly._parts)) <= MAX_GRAIN_OCTETS
+        assert len(reassembly._octets) <= MAX_GRAIN_OCTETS
     assert list(reassembly.feed(2000, 0, b"", ends=True)) == []
     assert reassembly.broken == 1
+
+
+@pytest.mark.parametrize("octets", [b"", b"xy"])
+def test_packets_with_next_to_nothing_in_them_take_next_to_nothing(octets: bytes) -> None:
+    reassembly = Reassembly()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            assert list(reassembly.feed(number, 0, bytes(bytearray(octets)), ends=False)) == []
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000
 
 
 def test_what_is_no_grain() -> None:
