@@ -15,7 +15,7 @@ from typing import Any
 
 import dicomlab
 from dicomlab.errors import DicomlabError, UsageError
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 PREFIX = "dicomlab-archive-"
 _MARK, _UNLOCKED = "in-use", "not-yet"

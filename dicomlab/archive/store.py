@@ -20,15 +20,8 @@ from dicomlab.model.matching import COMPUTED, Row, answers, order, rows_at_level
 from dicomlab.model.protocols import Arrival, Held, Octets
 from dicomlab.model.query import Query
 from dicomlab.model.report import Outcome
-from dicomlab.part10.files import (
-    FileWriter,
-    Parcel,
-    Unfit,
-    medium_errors,
-    parcel_of_file,
-    read_file_meta,
-    sha256_of_dataset,
-)
+from dicomlab.part10.files import FileWriter, Parcel, Unfit, parcel_of_file, read_file_meta, sha256_of_dataset
+from dicomlab.part10.medium import medium_errors
 from dicomlab.part10.meta import DEFLATED_LE
 from dicomlab.part10.walk import elements
 

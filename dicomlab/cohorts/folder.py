@@ -20,7 +20,8 @@ from dicomlab.model.columns import column, standard_columns
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Wanted, Watcher, Writer
 from dicomlab.model.report import Outcome
-from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, remove_parts, sha256_of_dataset
+from dicomlab.part10.files import FileWriter, Unfit, parcel_of_file, sha256_of_dataset
+from dicomlab.part10.medium import remove_parts
 from dicomlab.part10.wholeness import Passing
 
 DEFAULT_LAYOUT = "{StudyInstanceUID:short}/{SeriesInstanceUID:short}/{SOPInstanceUID:short}.dcm"

@@ -13,7 +13,7 @@ from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.committing import waiting_note
 from dicomlab.model.links import above
 from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head, read_head, read_ledger
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 _LINES_PER_SYNC = 64
 

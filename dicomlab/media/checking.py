@@ -24,7 +24,8 @@ from dicomlab.media.rules import Breach, agreement_breaches, directory_breaches,
 from dicomlab.model.columns import columns
 from dicomlab.model.matching import first
 from dicomlab.model.progress import Control, OnProgress, Work
-from dicomlab.part10.files import Parcel, Unfit, medium_errors
+from dicomlab.part10.files import Parcel, Unfit
+from dicomlab.part10.medium import medium_errors
 
 if TYPE_CHECKING:
     from pandas import DataFrame

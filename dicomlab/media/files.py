@@ -28,7 +28,8 @@ from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival, Octets, Sink, Writer
 from dicomlab.model.report import Outcome, Report
 from dicomlab.model.trace import Channel, current
-from dicomlab.part10.files import CHUNK_OCTETS, FileWriter, Parcel, Unfit, medium_errors
+from dicomlab.part10.files import CHUNK_OCTETS, FileWriter, Parcel, Unfit
+from dicomlab.part10.medium import medium_errors
 
 DICOMDIR = "DICOMDIR"
 _PLACE: tuple[Column, ...] = columns(("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))

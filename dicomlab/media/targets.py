@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from dicomlab.errors import Interrupted, MissingExtra, UsageError
 from dicomlab.media.file_ids import FileId
-from dicomlab.part10.files import CHUNK_OCTETS, medium_errors
+from dicomlab.part10.files import CHUNK_OCTETS
+from dicomlab.part10.medium import medium_errors
 from dicomlab.part10.walk import Octets
 
 DICOMDIR = "DICOMDIR"

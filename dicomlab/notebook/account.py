@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomlab.notebook.html import Markup, el, style_of
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 FOLDER = Path("dicomlab-demo")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -20,7 +20,7 @@ from dicomlab.model.instance import Instance
 from dicomlab.model.options import options
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.notebook.html import MAX_OCTETS, Markup, el, style
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 if TYPE_CHECKING:
     from pydicom import Dataset

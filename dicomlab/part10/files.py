@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass
-from glob import escape
 from io import BytesIO, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
-from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, ServiceError, UsageError
+from dicomlab.errors import LocalProtocolError, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.links import above
 from dicomlab.model.protocols import Arrival, Octets
 from dicomlab.model.report import Outcome
 from dicomlab.part10.contents import READ, close_contents, contents
+from dicomlab.part10.medium import medium_error, medium_errors, part_of
 from dicomlab.part10.meta import EXPLICIT_LE, MAX_META, FileMeta, NeedMore, decode_file_meta, encode_file_meta
 from dicomlab.part10.walk import begins_whole, length_of_whole
 
@@ -31,37 +30,6 @@ SUCCESS = "0000H Success"
 CANNOT_UNDERSTAND = 0xC000
 CHANGED = "it has changed since it was looked at, and is not handed on; scan() looks again"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-
-
-@contextmanager
-def medium_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into the tree's: full, gone, not allowed."""
-    try:
-        yield
-    except OSError as error:
-        raise _medium_error(error, path) from error
-
-
-def _medium_error(error: OSError, path: Path) -> Interrupted | Refused:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Interrupted("no space left; free some and call again: what arrived whole is kept", endpoint=str(path))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Refused(f"not allowed to write here ({error.strerror})", endpoint=str(path))
-    return Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path))
-
-
-def part_of(path: Path) -> str:
-    """The name under which a file is written until it is whole."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name[:40]}.{os.urandom(4).hex()}.part")
-
-
-def remove_parts(path: Path, before_s: float) -> None:
-    """Remove what writers of that file left behind that were killed: parts not touched since `before_s` (Unix time)."""
-    with suppress(OSError):
-        for part in path.parent.glob(f".{escape(path.name[:40])}.*.part"):
-            if part.stat().st_mtime < before_s:
-                part.unlink()
 
 
 class FileWriter:
@@ -107,7 +75,7 @@ class FileWriter:
             while written < len(octets):
                 written += self._file.write(memoryview(octets)[written:])
         except OSError as error:
-            raise _medium_error(error, self._root) from error
+            raise medium_error(error, self._root) from error
 
     def write(self, octets: Octets, /) -> None:
         """Take more octets of the data set."""
@@ -148,28 +116,6 @@ class FileWriter:
             self._file.close()
         with suppress(OSError):
             os.unlink(self._part)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name only when it is whole; else nothing is left of it.
-
-    Raises
-    ------
-    Interrupted, Refused
-        The medium is full or gone; not allowed to write there.
-    """
-    part = Path(part_of(path))
-    try:
-        with medium_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def read_file_meta(path: Path) -> FileMeta:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicomlab.errors import UsageError
 from dicomlab.model.summary import Summarised, Summary
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 from dicomlab.rtv.audio import AudioFormat
 from dicomlab.rtv.device import Device, Flow, described
 from dicomlab.rtv.faults import StreamFaults

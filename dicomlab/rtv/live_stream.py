@@ -19,7 +19,7 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Report
 from dicomlab.model.summary import Summarised, Summary
 from dicomlab.model.verification import Verification
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 from dicomlab.rtv.frames import AudioBlock, Frame
 from dicomlab.rtv.iods import bulk_flows_of, references_of
 from dicomlab.rtv.metadata import RENDITION_SELECTION

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 from dicomlab.rtv.audio import AudioFormat
 from dicomlab.rtv.frames import AudioBlock, Frame, FrameMetadata
 from dicomlab.rtv.storage import Part, Sound, Stored, store_audio, store_video

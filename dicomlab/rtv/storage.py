@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from dicomlab.errors import MissingExtra, UsageError
 from dicomlab.model.protocols import Arrival
 from dicomlab.model.report import FRAMES_SUFFIX, Outcome
-from dicomlab.part10.files import FileWriter, medium_errors
+from dicomlab.part10.files import FileWriter
+from dicomlab.part10.medium import medium_errors
 from dicomlab.part10.meta import EXPLICIT_LE
 from dicomlab.rtv.audio import AudioFormat, decode_samples
 from dicomlab.rtv.clock import instant_of, utc_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicomlab.errors import UsageError
-from dicomlab.part10.files import medium_errors
+from dicomlab.part10.medium import medium_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

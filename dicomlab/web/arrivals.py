@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from dicomlab.errors import RemoteProtocolError, ServiceError
-from dicomlab.part10.files import replacing
+from dicomlab.part10.medium import replacing
 from dicomlab.web.http import MAX_JSON, Answer, Conversation
 from dicomlab.web.media_types import DICOM, DICOM_JSON, RELATED, accepting, parse_content_type
 from dicomlab.web.multipart import Begin, Data

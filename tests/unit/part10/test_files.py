@@ -25,7 +25,6 @@ from dicomlab.part10.files import (
     FileWriter,
     Parcel,
     Unfit,
-    medium_errors,
     parcel_of_file,
     parcel_of_octets,
     parcels,
@@ -241,13 +240,6 @@ def test_a_sender_who_announces_nonsense(tmp_path: Path, arrival: Arrival) -> No
         FileWriter(tmp_path / "x", arrival)
     assert caught.value.status == 0xC000
     assert listing(tmp_path) == []
-
-
-def test_medium_errors_lets_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), medium_errors(tmp_path):
-        raise KeyError
-    with pytest.raises(Interrupted, match="the medium failed: odd"), medium_errors(tmp_path):
-        raise OSError("odd")
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
