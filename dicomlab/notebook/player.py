@@ -177,7 +177,7 @@ class Player(Face):
         if recording is not None and recording.done:
             self._recorded(recording)
         if self.visible and not self.closed:
-            self._send("statistics", **self._statistics(), figures=self._pump.figures(), travels=self._pump.mode)
+            self._send("statistics", **self._statistics(), figures=self._pump.figures(), travels=self._pump.travels)
 
     def _recorded(self, recording: Operation[Report]) -> None:
         try:
@@ -310,7 +310,8 @@ def play(
         The folder for recordings; without it there is no record button.
     mode : str
         What pictures travel as: ``"jpeg"``; ``"h264"``, for narrow ways (needs ``dicomlab[video]``); ``"lossless"``:
-        luma as it came; ``"auto"``: JPEG, and H.264 once round trips say that the way is narrow.
+        luma as it came; ``"auto"``: JPEG, and once pictures take too long, H.264, of fewer bits where that is not
+        enough, or smaller JPEG where the browser or this machine has no H.264; and back, when the way is wide again.
     quality : int
         Of JPEG, 1 to 100.
     form : str

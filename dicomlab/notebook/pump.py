@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dicomlab.errors import DicomlabError
+from dicomlab.notebook.pace import SPAN_S, Pace
 from dicomlab.rtv.encode import LiveEncoder
 from dicomlab.rtv.preview import Planes, jpeg_planes
 from dicomlab.rtv.samples import planes_of
@@ -22,20 +22,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "jpeg", "h264", "lossless"]
 MODES = ("auto", "jpeg", "h264", "lossless")
-LOST_S = 2.0
-"""A picture that no view acknowledged in this time never will be."""
-_SPAN_S = 2.0
-_SHORT_MS = 250.0
-"""Round trips above this say that the way to the browser is narrow."""
-_FEWEST, _MOST = 3, 8
+_KBIT_S = (4_000, 4_000, 1_500, 500)
+_SMALLER = ((100, 1), (60, 2), (50, 3), (35, 4))
+"""For each rung of the ladder: of H.264; of JPEG the highest quality, and how many times smaller each way."""
 
 Send = Callable[[dict[str, Any], list[Any]], None]
-
-
-@dataclass(slots=True)
-class _Sent:
-    came_s: float
-    sent_s: float
 
 
 @dataclass
@@ -51,9 +42,6 @@ class Counts:
     """Pictures that nobody acknowledged."""
     octets: int = 0
     encode_ms: float = 0.0
-    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=512))
-    shows: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=512))
-    """When it was acknowledged, how long after it came, how long after it was sent."""
 
 
 class Pump:
@@ -66,10 +54,10 @@ class Pump:
         self._change = threading.Condition()
         self._frame: tuple[Frame, float] | None = None
         self._waiting = False
-        self._under_way: dict[int, _Sent] = {}
-        self._late: deque[int] = deque(maxlen=256)
+        self.pace = Pace()
         self._number = 0
         self._encoder: LiveEncoder | None = None
+        self._encodes: tuple[int, int, int] | None = None
         self._key = True
         self.counts = Counts()
         self.playing = True
@@ -80,7 +68,7 @@ class Pump:
         self.latest: Frame | None = None
         self.error = ""
         self._closed = False
-        self._narrow = False
+        self._encodes_h264 = True
         self._thread = threading.Thread(target=self._run, name="dicomlab player", daemon=True)
         self._thread.start()
 
@@ -91,7 +79,7 @@ class Pump:
         now = time.monotonic()
         with self._change:
             self.counts.received += 1
-            self.counts.arrivals.append(now)
+            self.pace.came(now)
             if self._closed:
                 return
             self.latest = frame
@@ -102,32 +90,27 @@ class Pump:
 
     def acknowledge(self, number: int, *, shown: bool, broken: bool = False) -> None:
         """A picture was shown, or was not."""
-        now = time.monotonic()
         with self._change:
-            sent = self._under_way.pop(number, None)
             if broken:
                 self._key = True
-            if sent is None:
-                if shown and number in self._late:  # a kernel without subshells hears of it when its cell has ended
-                    self._late.remove(number)
-                    self.counts.lost -= 1
-                    self.counts.shown += 1
-                return
-            if shown:
-                self.counts.shown += 1
-                self.counts.shows.append((now, now - sent.came_s, now - sent.sent_s))
+            was_under_way = self.pace.landed(number, time.monotonic(), shown=shown)
+            if was_under_way is None and shown:  # a kernel without subshells hears of it when its cell has ended
+                self.counts.lost -= 1
+            if was_under_way is not False:
+                self.counts.shown += shown
             self._change.notify_all()
 
     def set(self, **changes: Any) -> None:
         """Change ``playing``, ``visible``, ``width``, ``decodes_h264`` or ``mode``."""
         with self._change:
             if "mode" in changes:
-                self._mode, self._narrow, self._key = changes.pop("mode"), False, True
+                self._mode, self._key = changes.pop("mode"), True
+                self.pace.restarted(time.monotonic())
             for name, value in changes.items():
                 setattr(self, name, value)
             if not (self.playing and self.visible):
                 self._waiting = False  # what came before is not shown when it goes on
-                self._under_way.clear()
+                self.pace.stopped()
             self._change.notify_all()
 
     def refresh(self) -> None:
@@ -141,27 +124,31 @@ class Pump:
         """What pictures travel as now."""
         if self._mode != "auto":
             return self._mode
-        return "h264" if self._narrow else "jpeg"
+        return "h264" if self.pace.rung and self.decodes_h264 and self._encodes_h264 else "jpeg"
+
+    @property
+    def travels(self) -> str:
+        """The same in words, with how little it is made to weigh."""
+        mode, rung = self.mode, self.pace.rung
+        if mode == "h264":
+            return f"h264, {_KBIT_S[rung] / 1000:g} Mbit/s"
+        return f"jpeg, 1/{_SMALLER[rung][1]}" if rung and self._mode == "auto" else mode
 
     # --- to the browser ------------------------------------------------------------------------------------------
 
     @property
     def window(self) -> int:
-        """How many pictures may be under way: what is shown while the shortest round trip lasts, and one more."""
-        trips = [trip for _, _, trip in list(self.counts.shows)[-60:]]
-        if not trips:
-            return _FEWEST
-        shown_hz = self._rate([at for at, *_ in list(self.counts.shows)])
-        return min(_MOST, max(_FEWEST, round(min(trips) * shown_hz) + 1))
+        """How many pictures may be under way."""
+        return self.pace.window(time.monotonic())
 
     def _room(self) -> bool:
-        return self.playing and self.visible and self._waiting and len(self._under_way) < self.window
+        return self.playing and self.visible and self._waiting and self.pace.room(time.monotonic())
 
     def _run(self) -> None:
         while True:
             with self._change:
                 while not self._closed and not self._room():
-                    self._change.wait(0.5 if self._under_way else None)
+                    self._change.wait(0.5 if self.pace.waits else None)
                     self._forget()
                 if self._closed:
                     return
@@ -171,18 +158,16 @@ class Pump:
             try:
                 self._one(frame, came_s)
             except DicomlabError as error:
-                self.error = str(error)[:300]
                 with self._change:
-                    self._mode, self._narrow = "jpeg", False
+                    if self._mode == "auto":
+                        self._encodes_h264 = False
+                    else:
+                        self._mode, self.error = "jpeg", str(error)[:300]
             del frame
 
     def _forget(self) -> None:
-        now = time.monotonic()
-        late = [number for number, sent in self._under_way.items() if now - sent.sent_s > LOST_S]
-        for number in late:
-            del self._under_way[number]
-            self._key = True
-        self._late.extend(late)
+        late = self.pace.given_up(time.monotonic())
+        self._key = self._key or bool(late)
         self.counts.lost += len(late)
 
     def _one(self, frame: Frame, came_s: float) -> None:
@@ -194,7 +179,7 @@ class Pump:
         with self._change:
             self._number += 1
             number = self._number
-            self._under_way[number] = _Sent(came_s, now)
+            self.pace.left(number, came_s, now)
             self.counts.sent += 1
             self.counts.octets += octets
             self.counts.encode_ms += ((now - began) * 1000 - self.counts.encode_ms) / min(self.counts.sent, 30)
@@ -206,40 +191,42 @@ class Pump:
             kind = luma.dtype.str.lstrip("<>|=")
             return {"width": luma.shape[1], "height": luma.shape[0], "depth": frame.video.depth, "type": kind}, [luma]
         shrink = max(1, frame.video.width // self.width) if self.width else 1
-        planes = shown_planes(frame, shrink)
-        if mode == "h264":
-            with self._change:
-                key, self._key = self._key, False
+        rung = self.pace.rung
+        if mode == "jpeg":
+            self._encoder = None
+            best, smaller = _SMALLER[rung if self._mode == "auto" else 0]
+            planes = shown_planes(frame, max(shrink, smaller))
             height, width = planes[0].shape
-            if self._encoder is None or self._encoder.size != (width - width % 2, height - height % 2):
-                self._encoder, key = LiveEncoder(width, height, frame.video.rate_hz), True
-            octets = self._encoder.encode(planes, key=key)
-            return {"width": self._encoder.size[0], "height": self._encoder.size[1], "key": key}, [octets]
-        self._encoder = None
-        return {"height": planes[0].shape[0], "width": planes[0].shape[1]}, [jpeg(planes, self._quality)]
+            return {"height": height, "width": width}, [jpeg(planes, min(self._quality, best))]
+        planes = shown_planes(frame, shrink)
+        with self._change:
+            key, self._key = self._key, False
+        height, width = planes[0].shape
+        what = (width, height, _KBIT_S[rung])
+        if self._encoder is None or self._encodes != what:
+            self._encoder, self._encodes, key = (
+                LiveEncoder(width, height, frame.video.rate_hz, kbit_s=what[2]),
+                what,
+                True,
+            )
+        octets = self._encoder.encode(planes, key=key)
+        return {"width": self._encoder.size[0], "height": self._encoder.size[1], "key": key}, [octets]
 
     # --- what the statistics say ---------------------------------------------------------------------------------
 
-    @staticmethod
-    def _rate(times: Sequence[float]) -> float:
-        now = time.monotonic()
-        return sum(now - one <= _SPAN_S for one in list(times)) / _SPAN_S
-
     def figures(self) -> dict[str, float]:
         """Rates, latency from the receiver to the acknowledged picture, octets."""
-        shows = list(self.counts.shows)
         now = time.monotonic()
-        recent = sorted(wait * 1000 for at, wait, _ in shows if now - at <= _SPAN_S)
-        trips = sorted(trip * 1000 for at, _, trip in shows[-20:] if now - at <= _SPAN_S)
-        if self._mode == "auto" and len(trips) >= 10 and trips[len(trips) // 2] > _SHORT_MS and self.decodes_h264:
-            self._narrow = True
-        found = {
-            "received_hz": self._rate(self.counts.arrivals),
-            "shown_hz": self._rate([at for at, *_ in shows]),
-            "encode_ms": self.counts.encode_ms,
-            "octets": self.counts.octets / max(1, self.counts.sent),
-            "window": self.window,
-        }
+        with self._change:
+            recent = sorted(trip.latency_s * 1000 for trip in self.pace.trips if now - trip.at_s <= SPAN_S)
+            found = {
+                "received_hz": self.pace.received_hz(now),
+                "shown_hz": self.pace.shown_hz(now),
+                "encode_ms": self.counts.encode_ms,
+                "octets": self.counts.octets / max(1, self.counts.sent),
+                "window": self.pace.window(now),
+                "rung": self.pace.rung,
+            }
         if recent:
             found["p50_ms"], found["p95_ms"] = recent[len(recent) // 2], recent[int(len(recent) * 0.95)]
         return found

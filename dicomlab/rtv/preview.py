@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from dicomlab.rtv import samples
 from dicomlab.rtv.video import VideoFormat
 
+_PLACES = 7
+_ONE = 1 << _PLACES
+_ZERO = 1 << 13
+"""Where luma begins while it is reckoned, so that what is darker than black stays above 0."""
+
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+_Row = tuple[np.int16, ...]
 
 
 def jpeg_planes(octets: NDArray[np.uint8], video: VideoFormat, shrink: int = 1) -> Planes:
@@ -48,50 +54,64 @@ def jpeg_planes(octets: NDArray[np.uint8], video: VideoFormat, shrink: int = 1) 
         y, blue, red = (plane[::shrink, ::shrink] for plane in (y, blue, red))
         half = min(y.shape[1] // 2, blue.shape[1])
         y, blue, red = y[:, : 2 * half], blue[:, :half], red[:, :half]
-    luma, shift, blues, reds = _tables(video.range == "NARROW", *samples.weights(video))
-    at = blue.astype(np.uint16)
-    at <<= 8
-    at |= red
-    bright = luma[y]
-    pairs = bright.reshape(*at.shape, 2)
-    pairs += shift[at][..., None]
-    np.clip(bright, 0, 255, out=bright)
-    return bright.astype(np.uint8), blues[at], reds[at]
+    gain, to_luma, to_blue, to_red = _matrix(video.range == "NARROW", *samples.weights(video))
+    b, r = blue.astype(np.int16) - np.int16(128), red.astype(np.int16) - np.int16(128)
+    bright = np.multiply(y, gain, dtype=np.uint16)
+    pairs = bright.reshape(*b.shape, 2)
+    pairs += (b * to_luma[0] + r * to_luma[1] + to_luma[2]).view(np.uint16)[..., None]
+    np.clip(bright, _ZERO, _ZERO + 255 * _ONE, out=bright)
+    bright -= _ZERO
+    bright >>= _PLACES
+    return bright.astype(np.uint8), _chroma(b, r, *to_blue), _chroma(b, r, *to_red)
+
+
+def _chroma(b: NDArray[np.int16], r: NDArray[np.int16], of_b: np.int16, of_r: np.int16) -> NDArray[np.uint8]:
+    made = b * of_b
+    made += r * of_r
+    made += np.int16(_ONE // 2)
+    made >>= _PLACES
+    np.clip(made, -128, 127, out=made)
+    made += np.int16(128)
+    return made.astype(np.uint8)
 
 
 def _high_octets(octets: NDArray[np.uint8], video: VideoFormat) -> Planes:
     """The upper eight bits of Y, Cb, Cr."""
     height, half = video.height, video.width // 2
-    cells = octets.reshape(-1, 4 if video.depth == 8 else 5).T
+    cells: Any = octets.reshape(-1, 4 if video.depth == 8 else 5).T
     y = np.empty((height * half, 2), np.uint8)
     if video.depth == 8:
         blue, y[:, 0], red, y[:, 1] = cells
-    else:
-        blue = cells[0]
-        y[:, 0] = (cells[1] & 63) << 2 | cells[2] >> 6
-        red = (cells[2] & 15) << 4 | cells[3] >> 4
-        y[:, 1] = (cells[3] & 3) << 6 | cells[4] >> 2
+    else:  # what is shifted out of an octet is gone, and has to be
+        first, second, third, fourth, fifth = map(np.ascontiguousarray, cells)
+        blue = first
+        red = third << 4 | fourth >> 4
+        y[:, 0] = second << 2 | third >> 6
+        y[:, 1] = fourth << 6 | fifth >> 2
     planes = (y.reshape(height, video.width), blue.reshape(height, half), red.reshape(height, half))
     y, blue, red = (samples.woven(plane, video) for plane in planes)
     return y, blue, red
 
 
 @lru_cache(maxsize=8)
-def _tables(narrow: bool, red: float, blue: float) -> tuple[NDArray[Any], ...]:
-    """Luma by its octet; by (Cb << 8 | Cr): what chroma adds to luma, and both chroma values, in JFIF's terms."""
+def _matrix(narrow: bool, red: float, blue: float) -> tuple[np.uint16, _Row, _Row, _Row]:
+    """What luma, and what Cb and Cr, are multiplied by, in JFIF's terms and units of 1/128.
+
+    The gain of luma; for luma: of Cb, of Cr, and what is added; for Cb and for Cr: of Cb, of Cr.
+    """
     offset, span, chroma = (16, 219, 224) if narrow else (0, 255, 255)
     green = 1 - red - blue
-    b, r = np.meshgrid(*[(np.arange(256) - 128) / chroma] * 2, indexing="ij")
-    from_red, from_blue = 2 * (1 - red) * r, 2 * (1 - blue) * b  # R - Y, B - Y
-    from_green = -(red * from_red + blue * from_blue) / green
-    shift = 0.299 * from_red + 0.587 * from_green + 0.114 * from_blue
-    blues, reds = (from_blue - shift) / 1.772, (from_red - shift) / 1.402
-    luma = np.rint((np.arange(256) - offset) * (255 / span)).astype(np.int16)
-    return (
-        luma,
-        np.rint(shift.ravel() * 255).astype(np.int16),
-        *(np.clip(np.rint(one.ravel() * 255 + 128), 0, 255).astype(np.uint8) for one in (blues, reds)),
+    from_red, from_blue = 2 * (1 - red) / chroma, 2 * (1 - blue) / chroma  # R - Y, B - Y
+    of_b = 0.114 * from_blue - 0.587 * blue * from_blue / green
+    of_r = 0.299 * from_red - 0.587 * red * from_red / green
+    rows = (
+        (of_b, of_r),
+        ((from_blue - of_b) / 1.772, -of_r / 1.772),
+        (-of_b / 1.402, (from_red - of_r) / 1.402),
     )
+    to_luma, to_blue, to_red = (tuple(np.int16(round(255 * one * _ONE)) for one in row) for row in rows)
+    added = _ZERO + _ONE // 2 - round(offset * 255 / span * _ONE)
+    return np.uint16(round(255 / span * _ONE)), (*to_luma, np.int16(added)), to_blue, to_red
 
 
 def _of_rgb(rgb: NDArray[np.uint8]) -> Planes:

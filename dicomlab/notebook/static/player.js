@@ -1,4 +1,4 @@
-// The live player. A picture is decoded beside the page, drawn with a frame of the screen of its own, then acknowledged.
+// The live player. A picture is decoded beside the page, drawn at once (but only one for each frame of the screen), then acknowledged.
 
 const CODEC = "avc1.42E028";
 
@@ -6,10 +6,12 @@ function build({ root, send, state: current }) {
   let state = current();
   let alive = true;
   let queue = []; // as long as what may be under way, at most
-  let scheduled = false;
+  let drawn = false;
+  let newest = 0;
   let decoder = null;
   let pendingNumbers = [];
   const canvas = el("canvas", { role: "img", "aria-label": "Live picture" });
+  const context = canvas.getContext("2d", { alpha: false });
   const screen = el("div", { cls: "dl-screen", tabIndex: 0, role: "group", "aria-label": "Live picture; space plays and pauses, s keeps a snapshot, r records" }, canvas, el("div", { cls: "dl-waits" }, "waiting for the first frame …"));
   const play = button("❚❚ pause", "Pause (space)", () => send("play", { on: !state.playing }));
   const snapshot = button("snapshot", "Keep this frame (s)", () => send("snapshot"));
@@ -41,31 +43,49 @@ function build({ root, send, state: current }) {
   // --- pictures ---
   const acknowledge = (n, shown, broken = false) => send("ack", broken ? { n, shown, broken } : { n, shown });
   const draw = () => {
-    scheduled = false;
-    if (!queue.length || !alive) return;
     const { n, source, width, height } = queue.shift();
-    if (queue.length) { scheduled = true; requestAnimationFrame(draw); }
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-    const context = canvas.getContext("2d");
     if (source instanceof ImageData) context.putImageData(source, 0, 0);
     else context.drawImage(source, 0, 0, width, height);
     if (source.close) source.close();
     screen.classList.add("dl-has");
     root.dataset.shown = String(Number(root.dataset.shown || 0) + 1);
     acknowledge(n, true);
+    drawn = true;
+    requestAnimationFrame(() => {
+      drawn = false;
+      if (queue.length && alive) draw();
+    });
   };
   const show = (n, source, width, height) => {
+    if (n < newest) { // a later one was decoded sooner
+      if (source.close) source.close();
+      acknowledge(n, false);
+      return;
+    }
+    newest = n;
     queue.push({ n, source, width, height });
-    if (!scheduled) { scheduled = true; requestAnimationFrame(draw); }
+    if (!drawn) draw(); // a second one in the same frame of the screen would never be seen: it waits for the next
   };
   const failed = (n) => acknowledge(n, false, true);
   const octetsOf = (buffer) => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 
+  // An ImageDecoder takes the octets as they are; a Blob goes through the browser's own process and back.
+  const decoded = async (data) => {
+    const type = "image/jpeg";
+    if (!("ImageDecoder" in window)) return createImageBitmap(new Blob([data], { type }));
+    const one = new ImageDecoder({ type, data });
+    try {
+      return (await one.decode()).image;
+    } finally {
+      one.close();
+    }
+  };
   const asJpeg = async (message, buffer) => {
     try {
-      const bitmap = await createImageBitmap(new Blob([octetsOf(buffer)], { type: "image/jpeg" }));
-      if (alive) show(message.n, bitmap, bitmap.width, bitmap.height);
-      else bitmap.close();
+      const picture = await decoded(octetsOf(buffer));
+      if (alive) show(message.n, picture, message.width, message.height);
+      else picture.close();
     } catch {
       failed(message.n);
     }
