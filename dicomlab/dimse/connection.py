@@ -20,6 +20,7 @@ from dicomlab.dimse import pdu
 from dicomlab.dimse.pdu import Octets
 from dicomlab.dimse.secure import SecureSocket, wait_for
 from dicomlab.dimse.state import ABORTS, RECEIVED, Event, State, follow
+from dicomlab.dimse.tap import Tap
 from dicomlab.errors import (
     CommunicationError,
     Interrupted,
@@ -93,6 +94,7 @@ class Connection:
         self._requestor = requestor
         self._buffer = memoryview(bytearray(max(BUFFER_OCTETS, max_pdu + pdu.HEADER_OCTETS)))
         self._armed_s = 0.0
+        self._taps = Tap("received"), Tap("sent")
         self._start = self._end = 0
         self._lock = threading.Lock()
         self.step(Event.TRANSPORT_CONFIRMED if requestor else Event.TRANSPORT_INDICATION)
@@ -146,13 +148,13 @@ class Connection:
         self._start += size
         if kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None:  # it stays (DT-2)
             if self.channel.trace is not None:
-                self.channel.tap("received", octets)
+                self._taps[0].data(self.channel, octets, size)
             return octets
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
             us, peer = self.channel.parties
             self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
         if self.channel.trace is not None:
-            self.channel.tap("received", pdu.without_secrets(octets))
+            self._taps[0].other(self.channel, octets)
         if (action := self.step(RECEIVED[kind])) in ABORTS:
             self._abort_by_table(action, 2)
             raise RemoteProtocolError(
@@ -254,12 +256,19 @@ class Connection:
                 release_views(list(left[:1]))
 
     def _tap_sent(self, buffers: Sequence[Octets]) -> None:
-        whole = b"".join(buffers)
-        at = 0
-        while at < len(whole):  # one event for each PDU
-            end = at + pdu.HEADER_OCTETS + int.from_bytes(whole[at + 2 : at + 6], "big")
-            self.channel.tap("sent", pdu.without_secrets(whole[at:end]))
-            at = end
+        """One event for each PDU: whole ones, or the header of a P-DATA-TF and the fragment that follows it."""
+        tap, waiting = self._taps[1], iter(buffers)
+        for one in waiting:
+            at, length = 0, len(one)
+            while at < length:
+                size = pdu.HEADER_OCTETS + int.from_bytes(one[at + 2 : at + 6], "big")
+                if at + size > length:
+                    tap.data(self.channel, one[at:], size, next(waiting))
+                elif one[at] == pdu.P_DATA_TF:
+                    tap.data(self.channel, one[at : at + size], size)
+                else:
+                    tap.other(self.channel, one[at : at + size])
+                at += size
 
     # --- ending ----------------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class Reading:
 Reader = Callable[..., Reading]
 """Follows one conversation, message by message, from its start.
 
-Called with direction and octets; and, where datagrams crossed in one system call, with what
+Called with direction and octets; and, where datagrams crossed together, with what
 :func:`dicomlab.rtv.train.train_of` kept of the others.
 """
 

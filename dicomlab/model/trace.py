@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ class WireEvent(NamedTuple):
     size: int
     """How many octets there were; more than ``len(octets)`` where the cap cut them, or where others followed."""
     train: bytes = b""
-    """Of datagrams that crossed in one system call, those after the first: ``dicomlab.rtv.train.train_of``."""
+    """Of datagrams that crossed together, those after the first: ``dicomlab.rtv.train.train_of``."""
 
     @property
     def text(self) -> str:
@@ -81,18 +81,44 @@ class Channel:
     conversation: object = field(default_factory=object)
     """The same for all messages that belong together."""
 
-    def tap(self, direction: Direction, octets: Buffer, *, size: int | None = None, train: bytes = b"") -> None:
+    _told: Channel | None = field(init=False, repr=False, default=None)
+    """Itself without its trace: what events refer to, so that no trace holds itself and it goes with its last owner."""
+
+    def __post_init__(self) -> None:
+        """Make what events refer to."""
+        if self.trace is not None:
+            object.__setattr__(self, "_told", replace(self, trace=None))
+
+    def tap(
+        self,
+        direction: Direction,
+        octets: Buffer,
+        size: int | None = None,
+        train: bytes = b"",
+        at_ns: int | None = None,
+    ) -> None:
         """Record `octets`: the one call a transport makes for each direction.
 
-        ``size`` counts all octets where `octets` are not all of them; ``train`` tells of datagrams that followed.
+        ``size`` counts all octets where `octets` are not all of them; ``train`` tells of datagrams that followed;
+        ``at_ns`` is when it happened, if not now (a capture that is read).
+
+        This is what a trace costs while work is done: octets that can't change are kept as they are, others are copied
+        as far as the cap goes, and what is appended is a plain tuple: whoever reads makes an event of it.
         """
-        if self.trace is not None:
-            self.trace.keep(self, direction, octets, size, train)
+        trace = self.trace
+        if trace is None:
+            return
+        length, events = len(octets), trace._events
+        if len(events) == trace.max_events:
+            trace.dropped += 1
+        kept = bytes(octets if length <= trace.cap_octets else memoryview(octets)[: trace.cap_octets])
+        size = length if size is None else size
+        events.append((trace.clock_ns() if at_ns is None else at_ns, self._told, direction, kept, size, train))
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
         if self.trace is not None:
-            self.trace.keep(self, "note", text.encode("utf-8", "replace"))
+            self.tap("note", text.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,36 +202,13 @@ class Trace(Summarised):
     clock_ns: Callable[[], int] = time.monotonic_ns
     dropped: int = 0
     """Events that fell out of the ring."""
-    _events: deque[WireEvent] = field(init=False)
+    _events: deque[tuple[Any, ...]] = field(init=False)
     _epoch_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the ring."""
         self._events = deque(maxlen=self.max_events)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
-
-    def keep(
-        self,
-        channel: Channel,
-        direction: Direction,
-        octets: Buffer,
-        size: int | None = None,
-        train: bytes = b"",
-        *,
-        at_ns: int | None = None,
-    ) -> None:
-        """Record one event; ``at_ns`` is when it happened, if not now (a capture that is read).
-
-        This is what a trace costs while work is done: octets that can't change are kept as they are, others are copied
-        as far as the cap goes, and the tuple is made without the call of its class.
-        """
-        length, events = len(octets), self._events
-        if len(events) == self.max_events:
-            self.dropped += 1
-        kept = bytes(octets if length <= self.cap_octets else memoryview(octets)[: self.cap_octets])
-        at_ns = self.clock_ns() if at_ns is None else at_ns
-        event = (at_ns, channel, direction, kept, length if size is None else size, train)
-        events.append(tuple.__new__(WireEvent, event))
 
     def wall_ns(self, event: WireEvent) -> int:
         """When an event happened, in nanoseconds since 1970-01-01T00:00:00Z."""
@@ -217,7 +220,7 @@ class Trace(Summarised):
     def __iter__(self) -> Iterator[WireEvent]:
         while True:
             try:
-                return iter(tuple(self._events))
+                return map(WireEvent._make, tuple(self._events))
             except RuntimeError:  # a tap appended while they were copied
                 continue
 

@@ -210,7 +210,7 @@ def _datagram(trace: Trace, packet: Packet, flows: dict[tuple[tuple[str, int], t
             kind = "metadata" if octets[payload_start(octets) :][128:132] == b"DICM" else "video"
             channel = Channel("RTP", (names[0], names[1]), dissect_rtp, trace, lambda: RtpReader(kind))
         flows[ends] = channel
-    trace.keep(channel, "sent", octets, at_ns=packet.at_ns, size=packet.size)
+    channel.tap("sent", octets, at_ns=packet.at_ns, size=packet.size)
 
 
 class _Talk:
@@ -251,7 +251,7 @@ class _Talk:
 
     def _record(self, end: tuple[str, int], octets: bytes) -> None:
         if self._channel is not None:
-            self._trace.keep(self._channel, "sent" if end == self._client else "received", octets, at_ns=self._at_ns)
+            self._channel.tap("sent" if end == self._client else "received", octets, at_ns=self._at_ns)
 
     def _opened(self, start: bytes) -> Channel | None:
         client, server = self._name(self._client), self._name(self._server)

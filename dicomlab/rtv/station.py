@@ -166,7 +166,7 @@ class Station:
         reception = self._sockets[one]
         feed, receive, channel = reception.feed, one.receive, self._channels.get(one)
         for _ in range(_TURNS):
-            batch = receive() if channel is None else receive(1)
+            batch = receive()
             if batch is None:
                 return
             now_ns = tai_now_ns()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dicomlab.errors import Refused, Unreachable, UsageError
 from dicomlab.rtv.clock import NS_PER_S, TAI_MINUS_UTC_S
-from dicomlab.rtv.train import HEAD_OCTETS, train_of
+from dicomlab.rtv.train import train_after_first, train_of
 
 LINUX = sys.platform == "linux"
 UDP_SEGMENT, UDP_GRO = 103, 104
@@ -82,13 +82,7 @@ class Batch:
             return b""
         if self.lengths is not None:
             return train_of(self.octets.reshape(self.count, -1)[1:], [*self.lengths[1:]])
-        heads = np.zeros((self.count - 1, HEAD_OCTETS), np.uint8)
-        last = (self.count - 1) * self.stride
-        width = min(self.stride, HEAD_OCTETS)
-        heads[:-1, :width] = self.octets[:last].reshape(-1, self.stride)[1:, :width]
-        end = self.octets[last : last + HEAD_OCTETS]
-        heads[-1, : len(end)] = end
-        return train_of(heads, (self.stride, len(self.octets) - last))
+        return train_after_first(self.octets, self.stride, self.count)
 
 
 class ReceivingSocket:
@@ -184,18 +178,18 @@ class ReceivingSocket:
             return None
         return struct.unpack("9I", facts)[_MEMINFO_DROPS] if len(facts) == 36 else None
 
-    def receive(self, calls: int = _CALLS) -> Batch | None:
-        """What has come, by at most so many calls to the system; None: nothing more now."""
-        return self._receive_many(calls) if self._many or self._pending is not None else self._receive_rows()
+    def receive(self) -> Batch | None:
+        """What has come, by at most a few calls to the system; None: nothing more now."""
+        return self._receive_many() if self._many or self._pending is not None else self._receive_rows()
 
-    def _receive_many(self, calls: int) -> Batch | None:
+    def _receive_many(self) -> Batch | None:
         """Datagrams of one size, that of the first; one that is shorter is the last."""
         if self._pending is not None:
             (start, octets, stride), self._pending = self._pending, None
             return Batch(self._block[start : start + octets], stride, max(1, -(-octets // stride)), None)
         block, at, stride, room = self._block.data, 0, 0, self._room
         receive = self._socket.recvmsg_into
-        for _ in range(calls):
+        for _ in range(_CALLS):
             try:
                 size, ancillary, _, _ = receive([block[at:] if at else block], room)
             except (BlockingIOError, ConnectionRefusedError):

@@ -31,7 +31,7 @@ say("DIMSE", AssociationReader(), b"\\1\\0" + (68).to_bytes(4, "big") + b"\\0\\1
 say("HTTP", HttpReader(), b"GET /" + b"".join(octets.split()) + b"?PatientName=" + b"".join(octets.split()) + b" HTTP/1.1\\r\\nX-" + b"A: " + octets + b"\\r\\n\\r\\n")
 say("SDP", read_sdp, b"v=0\\r\\ns=" + octets + b"\\r\\n")
 say("RTP", RtpReader("metadata"), b"\\x80\\x68" + bytes(10) + bytes(128) + b"DICM" + b"\\x10\\0\\x10\\0PN" + len(octets).to_bytes(2, "little") + octets)
-wire.keep(Channel(BAD, (BAD, BAD), dissect, wire), "note", octets)
+Channel(BAD, (BAD, BAD), dissect, wire).tap("note", octets)
 whole = Dataset()
 for number, vr in enumerate("AE AS CS LO LT PN SH ST UC UR UT".split()):
     whole.add_new(0x00091010 + number, vr, BAD)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
+import weakref
 
 import pytest
 
@@ -69,6 +71,21 @@ def test_octets_that_cannot_change_are_kept_as_they_are() -> None:
     first, second = wire
     assert first.octets is short
     assert second.octets == short  # and what is longer is not held
+
+
+def test_a_trace_goes_with_its_last_owner_and_needs_no_collector() -> None:
+    wire = Trace()
+    channel = module.Channel("ul", ("a", "b"), dissect, wire)
+    channel.tap("sent", b"1")
+    [event], gone = wire, weakref.ref(wire)
+    assert event.channel.conversation is channel.conversation
+    gc.disable()
+    try:
+        del wire, channel
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert (event.text, event.parties) == ("MESSAGE-31: 1 octets", ("a", "b"))
 
 
 def test_the_ring_is_bounded() -> None:

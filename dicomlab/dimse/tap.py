@@ -1,0 +1,50 @@
+"""How much of the PDUs of a conversation a trace keeps: commands whole, of a data set how it begins.
+
+Source
+------
+PS3.8 §9.3, Annex E.2.
+"""
+
+from __future__ import annotations
+
+from dicomlab.dimse import pdu
+from dicomlab.dimse.pdu import Octets
+from dicomlab.model.reading import Direction
+from dicomlab.model.trace import CAP_OCTETS, SHOWN_OCTETS, Channel
+
+_CONTROL = 11
+"""Where the message control header of the first value of a P-DATA-TF PDU lies."""
+_ALONE = 10
+"""Octets before what the length of the first value counts."""
+
+
+class Tap:
+    """Records the PDUs of one direction.
+
+    Of each data set so many octets are kept as a trace keeps of one message, and of each further PDU its start: those
+    are pixels, of which a view shows no more, and what is copied into fresh memory is most of what a trace costs.
+    """
+
+    __slots__ = ("_direction", "_left")
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction: Direction = direction
+        self._left = CAP_OCTETS
+
+    def other(self, channel: Channel, octets: Octets) -> None:
+        """Record one whole PDU that is no P-DATA-TF; never a secret."""
+        channel.tap(self._direction, pdu.without_secrets(octets))
+
+    def data(self, channel: Channel, octets: Octets, size: int, fragment: Octets = b"") -> None:
+        """Record one PDU of `size` octets: `octets`, and what follows them elsewhere."""
+        wanted = size
+        if size <= SHOWN_OCTETS or octets[_CONTROL] & pdu.COMMAND:
+            self._left = CAP_OCTETS
+        elif int.from_bytes(octets[6:_ALONE], "big") + _ALONE == size:  # else a command may follow in the same PDU
+            wanted = max(self._left, SHOWN_OCTETS)
+            self._left -= size
+        if fragment:
+            octets = b"".join((octets, fragment[: wanted - len(octets)]))
+        elif wanted < size:
+            octets = octets[:wanted]
+        channel.tap(self._direction, octets, size)
