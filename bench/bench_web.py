@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ from dicomlab.model.columns import columns
 from dicomlab.model.progress import Control
 from dicomlab.model.protocols import Arrival
 from dicomlab.model.report import Outcome
+from dicomlab.part10.memory import Gathering
 from dicomlab.web.json_columns import Table
 from dicomlab.web.multipart import Data, End, PartReader, closing, part_head
 from tests.faults.plans import Delay, Plan
@@ -148,33 +148,44 @@ def to_null(url: str, study: str) -> int:
     return total
 
 
+def to_list(url: str, study: str) -> list[bytes]:
+    """Read the answer of a series and keep it, in pieces of any size: the least that keeping costs."""
+    headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
+    where = f"{url}/studies/{study}/series/{study}.1"
+    with requests.get(where, headers=headers, stream=True, timeout=60) as answer:
+        return list(answer.iter_content(1 << 20))
+
+
 class Octets:
     """A sink in which each instance is in one piece of memory; kept, or let go for the next one."""
 
     def __init__(self, *, keep: bool) -> None:
-        self.files: list[bytearray] = []
+        self.files: list[bytes] = []
         self.count = 0
         self._keep = keep
-        self._coming = bytearray()
 
-    def begin(self, arrival: Arrival) -> Octets:
-        self._coming = bytearray(arrival.file_meta or b"")
-        return self
+    def begin(self, arrival: Arrival) -> Gathered:
+        return Gathered(arrival, self)
 
-    def write(self, octets: Any, /) -> None:
-        self._coming += octets
-
-    def finish(self) -> Outcome:
+    def take(self, octets: bytes) -> None:
         self.count += 1
         if self._keep:
-            self.files.append(self._coming)
-        return Outcome("", "done")
-
-    def abandon(self) -> None:
-        raise AssertionError
+            self.files.append(octets)
 
     def failed(self, sop_instance_uid: str, status: str) -> None:
         raise AssertionError(status)
+
+
+class Gathered(Gathering):
+    """One instance on its way into the sink."""
+
+    def __init__(self, arrival: Arrival, sink: Octets) -> None:
+        super().__init__(arrival)
+        self._sink = sink
+
+    def finish(self) -> Outcome:
+        self._sink.take(self.parcel().octets)
+        return Outcome("", "done")
 
 
 # --- jobs
@@ -198,10 +209,12 @@ def memory(size: Size, orthanc: Orthanc, study: str) -> Iterator[Row]:
 
     what = f"series to memory, {size.slices} x 0.5 MiB"
     null = ("requests to null", lambda: to_null(orthanc.url, study))
+    raw = ("requests, all kept", lambda: to_list(orthanc.url, study))
     peer = ("dicomweb-client retrieve_series", theirs)
     one_by_one, kept = ("deliver, one by one", lambda: ours(keep=False)), ("deliver, all kept", lambda: ours(keep=True))
     yield side_by_side(what, one_by_one, null, size.rounds)
     yield side_by_side(what, kept, null, size.rounds)
+    yield side_by_side(what, raw, null, size.rounds)
     yield side_by_side(what, kept, peer, size.rounds)
 
 

@@ -14,9 +14,10 @@ from dicomlab.errors import DicomlabError, Interrupted, ServiceError, UsageError
 from dicomlab.model.cohort import Cohort
 from dicomlab.model.instance import Instance
 from dicomlab.model.progress import Control
-from dicomlab.model.protocols import Arrival, Octets, Retrievable, Wanted
+from dicomlab.model.protocols import Arrival, Retrievable, Wanted
 from dicomlab.model.report import Outcome
-from dicomlab.part10.files import SUCCESS, Parcel, Unfit, parcel_of_octets
+from dicomlab.part10.files import SUCCESS, Parcel, Unfit
+from dicomlab.part10.memory import Gathering
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -54,30 +55,19 @@ class _Queue:
         self.put(Unfit(sop_instance_uid, status))
 
 
-class _Memory:
-    """Collects the octets of one instance."""
+class _Memory(Gathering):
+    """Gathers the octets of one instance and hands it over."""
 
     def __init__(self, arrival: Arrival, place: _Queue) -> None:
-        self._arrival, self._place = arrival, place
-        self._octets = bytearray()
-
-    def write(self, octets: Octets, /) -> None:
-        """Take more octets."""
-        self._octets += octets
+        super().__init__(arrival)
+        self._place = place
 
     def finish(self) -> Outcome:
         """Hand it over."""
-        arrival = self._arrival
-        self._place.put(parcel_of_octets(arrival, bytes(self._octets)))
-        size = len(self._octets)
-        self._octets = bytearray()
-        return Outcome(
-            arrival.sop_instance_uid, "done", SUCCESS, arrival.sop_class_uid, arrival.transfer_syntax_uid, size
-        )
-
-    def abandon(self) -> None:
-        """Forget it."""
-        self._octets = bytearray()
+        arrival, parcel = self.arrival, self.parcel()
+        self._place.put(parcel)
+        uid, size = arrival.sop_instance_uid, parcel.dataset_size
+        return Outcome(uid, "done", SUCCESS, arrival.sop_class_uid, arrival.transfer_syntax_uid, size)
 
 
 def _stream(source: Any, wanted: Sequence[Wanted], options: Mapping[str, Any]) -> Iterator[Parcel | Unfit]:

@@ -53,10 +53,7 @@ class FileWriter:
         self._root = root or path.parent
         self._digest = hashlib.sha256() if digest else None
         self._part = part_of(path)
-        try:
-            meta = _meta_octets(arrival)
-        except LocalProtocolError as error:  # it is the sender who announced it
-            raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error
+        meta = meta_octets(arrival)
         with medium_errors(self._root):
             try:
                 self._file = FileIO(self._part, "xb")
@@ -454,14 +451,12 @@ def _from_dataset(dataset: Any) -> Parcel | Unfit:
         return Unfit(name, f"can't be encoded: {first_line[:300]}")
 
 
-def _meta_octets(arrival: Arrival) -> bytes:
-    return arrival.file_meta or encode_file_meta(
-        arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid, source_ae_title=arrival.source
-    )
-
-
-def parcel_of_octets(arrival: Arrival, octets: bytes) -> Parcel:
-    """A parcel of a data set that is in memory."""
-    meta_octets = _meta_octets(arrival)
-    meta = decode_file_meta(meta_octets, final=True)
-    return Parcel(meta, f"instance {arrival.sop_instance_uid}", None, meta_octets + octets)
+def meta_octets(arrival: Arrival) -> bytes:
+    """The File Meta Information that an instance arrived with, or one for it; C000H where there can't be any."""
+    if arrival.file_meta:
+        return arrival.file_meta
+    uids = arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
+    try:
+        return encode_file_meta(*uids, source_ae_title=arrival.source)
+    except LocalProtocolError as error:  # it is the sender who announced it
+        raise ServiceError(f"cannot understand: {error}", status=CANNOT_UNDERSTAND) from error

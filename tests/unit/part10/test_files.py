@@ -26,12 +26,12 @@ from dicomlab.part10.files import (
     Parcel,
     Unfit,
     parcel_of_file,
-    parcel_of_octets,
     parcels,
     read_file_meta,
     sha256_of_dataset,
 )
-from dicomlab.part10.meta import EXPLICIT_LE, IMPLICIT_LE, decode_file_meta, encode_file_meta
+from dicomlab.part10.memory import Gathering
+from dicomlab.part10.meta import EXPLICIT_LE, IMPLICIT_LE, encode_file_meta
 from tests.unit.part10.vectors import vector
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -283,18 +283,6 @@ def test_a_parcel_of_a_file(tmp_path: Path) -> None:
             assert octets == DATA
 
 
-def test_a_parcel_of_octets() -> None:
-    parcel = parcel_of_octets(ARRIVAL, DATA)
-    assert (parcel.path, parcel.dataset_size, parcel.meta.sop_instance_uid) == (None, len(DATA), "1.2.3")
-    with parcel.dataset() as octets:
-        assert octets == DATA
-    with parcel.open() as octets:
-        assert decode_file_meta(octets) == parcel.meta
-    theirs = vector("meta-good")[:220]
-    parcel = parcel_of_octets(Arrival("1.2", "1.3", EXPLICIT_LE, theirs), DATA)
-    assert parcel.octets == theirs + DATA
-
-
 def test_padding_of_a_medium_is_left_behind(tmp_path: Path) -> None:
     """Peers get the data set, not the rest of a sector."""
     path = tmp_path / "x.dcm"
@@ -432,7 +420,7 @@ def test_lists_of_everything(tmp_path: Path) -> None:
     path, broken = tmp_path / "x", tmp_path / "broken"
     path.write_bytes(whole_file())
     broken.write_bytes(b"")
-    ready, unfit = parcel_of_octets(ARRIVAL, DATA), Unfit("5", "not here")
+    ready, unfit = Gathering(ARRIVAL).parcel(), Unfit("5", "not here")
     data_set = pydicom.dcmread(FOLDER / "CT_small.dcm")
     found = list(parcels([str(path), broken, [ready, (unfit,)], data_set, iter([path])]))
     assert [type(one) for one in found] == [Parcel, Unfit, Parcel, Unfit, Parcel, Parcel]
