@@ -7,6 +7,7 @@ import socket
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,6 @@ from dicomlab.web.endpoint import WebEndpoint
 from dicomlab.web.in_process import InProcessAdapter
 
 AE_TITLE = "DICOMLAB"
-OUR_AE_TITLE = "LAB1"
 FREE_OCTETS = 256 << 20
 """Room on the medium below which nothing is taken over DIMSE."""
 IN_PROCESS_URL = f"http://{origin.IN_PROCESS}{origin.ROOT}"
@@ -77,7 +77,7 @@ class Archive(Summarised):
         Called with the :class:`Instance` after each one is stored, in the thread that stored it.
     known : mapping of str to (host, port), optional
         The Application Entities to which a C-MOVE, a commitment report or an event report may go, beside
-        ``archive.node`` itself.
+        ``archive.node`` itself, which is LAB1, or the next LAB whose title is not taken here.
     callers : collection of str, optional
         The AE titles that may call over DIMSE; None: all.
     hosts : collection of str, optional
@@ -403,7 +403,8 @@ class _Open:
             stack.callback(self.commitments.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
             ours = _free_port()
-            known = {**archive._known, OUR_AE_TITLE: ("127.0.0.1", ours)}
+            me = next(title for number in count(1) if (title := f"LAB{number}") not in archive._known)
+            known = {**archive._known, me: ("127.0.0.1", ours)}
             free, instances = archive._free_octets, self.store.instances
             outward = Outward(at.ae_title, known.get, archive._security)
             self.department = Department(folder, outward, archive.faults, fictional=archive._fictional)
@@ -428,7 +429,7 @@ class _Open:
                 self.server = origin.serve(self.store, host=at.host, port=archive._web_port, setting=setting, **both)
                 stack.callback(self.server.close)
             near = AEAddress(at.ae_title, _ANYWHERE.get(at.host, at.host), listener.port)
-            self.node = Node(str(near), me=f"{OUR_AE_TITLE}:{ours}", tls=archive._tls)
+            self.node = Node(str(near), me=f"{me}:{ours}", tls=archive._tls)
             if self.server is not None:
                 self.web = WebEndpoint(self.server.url.replace(at.host, near.host, 1))
             else:

@@ -85,7 +85,7 @@ def state(archive: Archive) -> Any:
 @pytest.fixture
 def doors() -> Iterator[dict[str, tuple[Archive, WorkItems]]]:
     with ExitStack() as stack:
-        archives = [stack.enter_context(Archive(known={"LAB1": ("127.0.0.1", 9)})) for _ in range(3)]
+        archives = [stack.enter_context(Archive()) for _ in range(3)]
         for archive in archives:
             archive._opened().department.workitems.acknowledge = lambda *_: None  # type: ignore[method-assign]  # keep all
         services = [one.workitems._service for one in (archives[0].node, archives[1].web, archives[2])]

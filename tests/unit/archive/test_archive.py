@@ -9,7 +9,7 @@ import pandas
 import pytest
 from pydicom import Dataset
 
-from dicomlab import Archive, Cohort, Instance, Interrupted, Report, UsageError
+from dicomlab import Archive, Cohort, Instance, Interrupted, Node, Report, UsageError
 from dicomlab.dimse.handlers import Asked
 from dicomlab.samples.phantom import phantom_datasets
 
@@ -154,3 +154,14 @@ def test_a_retrieve_that_breaks_off_at_its_list_says_so_in_a_report(tmp_path: Pa
     assert isinstance(caught.value.partial, Report)
     assert not caught.value.partial
     assert len(caught.value.partial) == 0
+
+
+def test_whoever_is_known_is_who_was_named(free_port, tmp_path: Path, datasets: list[Dataset]) -> None:  # type: ignore[no-untyped-def]
+    """A title that was given an address keeps it, also the one that the archive's own node would have."""
+    port = free_port()
+    with Archive(web_port=None, known={"LAB1": ("127.0.0.1", port)}) as archive:
+        archive.add(datasets, progress=False)
+        ours = Node(str(archive.node), me=f"LAB1:{port}")
+        for name, node in (("named", ours), ("own", archive.node)):
+            report = node.find("study").retrieve(tmp_path / name, method="move", progress=False)
+            assert report.count("done") == len(datasets), report
