@@ -71,8 +71,10 @@ class Commitment:
                 body = OneBody(msgspec.json.encode(request_to_json(part)))
                 self._ledger.open[uid] = part
                 try:
-                    with http.request("POST", _path(uid), accept=_ACCEPT, body=body, content_type=DICOM_JSON) as answer:
-                        if answer.status != _TAKEN:  # (ours, asked for once more on a connection that broke)
+                    with http.request(
+                        "POST", _path(uid), accept=_ACCEPT, body=body, content_type=DICOM_JSON, repeatable=True
+                    ) as answer:
+                        if answer.status != _TAKEN:  # (ours, which arrived although the answer got lost)
                             self._take(uid, answer)
                 except (ServiceError, Refused, RemoteProtocolError) as error:
                     self._ledger.refused = str(error)

@@ -36,15 +36,18 @@ MAX_ERROR_BODY = 64 << 10
 SHOWN_ERROR = 300
 MAX_REDIRECTS = 5
 _LONGEST_WAIT_S = 30.0
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_REFUSED, _UNCERTAIN = frozenset({429, 503}), frozenset({502, 504})
+"""What says that nothing was done, and what a gateway says that doesn't know what was done behind it."""
 _RETRIES = Retry(
-    total=5, connect=3, read=2, status=3, redirect=0, other=0, allowed_methods=_IDEMPOTENT | {"POST"},
-    status_forcelist=(429, 502, 503, 504), backoff_factor=0.5, backoff_jitter=0.5, backoff_max=_LONGEST_WAIT_S,
+    total=5, connect=3, read=2, status=3, redirect=0, other=0, allowed_methods=None,
+    status_forcelist=_REFUSED, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=_LONGEST_WAIT_S,
     raise_on_status=False,
 )  # fmt: skip
-"""When to ask again, and when: it only decides; the waiting is ours, so that it can be cancelled."""
+"""Whether to ask again, and when: it only decides; the waiting is ours, so that it can be cancelled."""
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _SECTION = "RFC 9110"
 
@@ -88,6 +91,9 @@ class Answer:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        before = getattr(getattr(response.raw, "retries", None), "history", ())
+        self.repeated = any(not isinstance(one.error, _NOT_SENT) for one in before)
+        """Whether it was asked before, and nobody knows what came of that."""
         self._first = b""
 
     @property
@@ -322,12 +328,14 @@ class Conversation:
         body: Iterable[bytes] | None = None,
         content_type: str = "",
         timeout_s: float | None = None,
+        repeatable: bool | None = None,
     ) -> Iterator[Answer]:
         """Make one request; a body gives its octets anew each time it is iterated.
 
-        Statuses that say "later" are waited for and asked again, which is safe for every method of the Studies Service:
-        storing twice stores once. A GET follows redirects, without credentials where they lead to another origin. Where
-        the server no longer takes a token, a new one is had once.
+        An answer that says "later" (429, 503) is waited for and asked again. One that leaves open whether anything was
+        done (502, 504) is so only where doing it twice does it once: `repeatable`; None: as RFC 9110 §9.2.2 has it of
+        the method. A GET follows redirects, without credentials where they lead to another origin. Where the server no
+        longer takes a token, a new one is had once.
 
         Raises
         ------
@@ -340,7 +348,9 @@ class Conversation:
         headers = {"Accept": accept, "Accept-Encoding": "identity" if "multipart" in accept else "gzip"}
         if content_type:
             headers["Content-Type"] = content_type
-        retries, redirects, renewed = _RETRIES, 0, False
+        again = method in _REPEATABLE if repeatable is None else repeatable
+        retries = _RETRIES.new(status_forcelist=_REFUSED | (_UNCERTAIN if again else frozenset()))
+        redirects, renewed, uncertain = 0, False, False
         # requests lets the environment's authorities win over the session's; what we were told goes before
         trusted = None if self.site.verify_tls is True else self.site.verify_tls
         while True:
@@ -351,6 +361,7 @@ class Conversation:
                     timeout=(self.site.connect_timeout_s, timeout_s or self.site.timeout_s), verify=trusted,
                 )  # fmt: skip
             answer = Answer(self, response)
+            answer.repeated |= uncertain
             target = response.headers.get("Location", "")
             if answer.status in _MOVED and target and method in _READING and redirects < MAX_REDIRECTS:
                 redirects += 1
@@ -367,6 +378,7 @@ class Conversation:
                     continue
             if later := self._later(retries, method, response):
                 retries, wait_s = later
+                uncertain |= answer.status in _UNCERTAIN
                 self.channel.note(f"{answer.status_line}: asking again in {wait_s:.1f} s")
                 answer.close()
                 if self.control.wait(wait_s):
@@ -410,8 +422,11 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        # one more try where no connection came, or a kept one had died; never of a POST that may have arrived
-        once = Retry(total=2, connect=1, read=1, status=0, redirect=0, other=0, respect_retry_after_header=False)
+        # one more try where no connection came, or a kept one had died; never of what may have changed something
+        once = Retry(
+            total=2, connect=1, read=1, status=0, redirect=0, other=0, allowed_methods=_READING | {"DELETE"},
+            respect_retry_after_header=False,
+        )  # fmt: skip
         super().__init__(max_retries=once)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:

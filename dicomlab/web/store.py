@@ -276,8 +276,9 @@ class Storer:
             kind = str(MediaType(RELATED, {"type": DICOM, "boundary": boundary}))
             try:
                 with http.request(
-                    "POST", "/studies", accept=DICOM_JSON, body=_Body(batch, boundary), content_type=kind
-                ) as answer:
+                    "POST", "/studies", accept=DICOM_JSON, body=_Body(batch, boundary), content_type=kind,
+                    repeatable=True,
+                ) as answer:  # fmt: skip
                     return self._read(http, answer)
             except Interrupted as error:
                 if not again or self._control.cancelled:

@@ -63,11 +63,15 @@ class WorkItemAgent:
 
     @contextmanager
     def _asked(self, method: str, path: str, dataset: Dataset | None = None) -> Iterator[Answer]:
+        """Ask once. Twice is not the same here: the second one is told that the item is there, or claimed, already."""
         body = None if dataset is None else OneBody(msgspec.json.encode(to_json(dataset, exact=True)))
         with (
             Conversation(self._site) as http,
-            http.request(method, path, accept=_ACCEPT, body=body, content_type=DICOM_JSON if body else "") as answer,
-        ):
+            http.request(
+                method, path, accept=_ACCEPT, body=body, content_type=DICOM_JSON if body else "",
+                repeatable=method == "GET",
+            ) as answer,
+        ):  # fmt: skip
             if not 200 <= answer.status < 300:
                 answer.refuse()
             yield answer
