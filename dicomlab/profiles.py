@@ -55,6 +55,24 @@ def places() -> list[Path]:
     return [Path(FILE_NAME), Path(home) / "dicomlab" / FILE_NAME]
 
 
+def kinds(name: str) -> list[str]:
+    """Which profiles of that name there are: of a ``"node"``, of the ``"web"``, of both, of none.
+
+    Raises
+    ------
+    UsageError
+        A profile file that can't be read.
+    """
+    if not is_name(name):
+        return []
+    found: set[str] = set()
+    for place in places():
+        for kind, entries in _read(place).items():
+            if kind in _KEYS and isinstance(entries, dict) and name in entries:
+                found.add(kind)
+    return sorted(found)
+
+
 def profile(kind: Literal["node", "web"], name: str) -> dict[str, str]:
     """Look one profile up.
 

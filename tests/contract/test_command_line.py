@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from urllib3 import Retry
 
 import dicomlab
 from dicomlab import Archive, MediaSet
-from dicomlab.__main__ import main
+from dicomlab.__main__ import EXAMPLES, _parser, main
 from dicomlab.demo import DemoFailed, run
 from dicomlab.model.columns import retyped
 from dicomlab.samples import real_files
@@ -157,16 +159,119 @@ def test_view_opens_the_browser(filled: Archive, tmp_path: Path) -> None:
         (["scan", "/nowhere/at/all"], 1, "Unreachable"),
         (["scan", "/nowhere/at/all", "-o", "table.xlsx"], 2, ".parquet or .csv"),
         (["scan", ".", "--include", "PatinetID"], 2, "did you mean PatientID"),
+        (["scan", ".", "-o", "pyproject.toml/table.csv"], 1, "Interrupted"),
+        (["find", "{web}", "study", "--csv", "table.parquet"], 2, ".csv"),
+        (["find", "{web}", "study", "--csv", "pyproject.toml/table.csv"], 1, "Interrupted"),
+        (["find", "nowhere", "study"], 1, "Unreachable"),
+        (["find", "{web}", "studdy"], 2, "is no level"),
+        (["find", "X@127.0.0.1:{dimse}", "study"], 1, "Refused"),
+        (["find", "http://127.0.0.1:{free}/dicom-web", "study"], 1, "Unreachable"),
+        (["find", "X@127.0.0.1:99999", "study"], 2, "no port"),
+        (["find", "X@127.0.0.1:{free}", "study", "--tls", "a,b,c"], 2, "can't be read"),
+        (["retrieve", "{web}", "study", "--to", "pyproject.toml"], 2, "is a file"),
+        (["serve", "pyproject.toml"], 2, "is a file"),
+        (["serve", "--address", "DICOMLAB@127.0.0.1:{dimse}"], 1, "Unreachable"),
+        (["serve", "--viewer", "docs"], 2, "index.html"),
+        (["demo", "--to", "pyproject.toml"], 2, "is a file"),
+        (["doctor", "nobody-knows-this-profile"], 2, "no profile"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(
     arguments: list[str], code: int, says: str, filled: Archive, free_port: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [a.format(free=free_port() if "{free}" in a else "", web=filled.web) for a in arguments]
+    dimse = filled.node.address.port
+    given = [a.format(free=free_port() if "{free}" in a else "", web=filled.web, dimse=dimse) for a in arguments]
     assert main(given) == code
     told = capsys.readouterr().err
     assert says in told
     assert "Traceback" not in told
+
+
+def test_help_names_every_command_and_explains_the_exit_codes_as_the_page_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text()
+    codes = re.findall(r"^  (\d+)  ", captured.err, re.MULTILINE)
+    assert codes == re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    for name in re.findall(r"^    (\w+)  ", captured.err, re.MULTILINE):
+        assert f"| `dicomlab {name}" in page
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"dicomlab {name}" in capsys.readouterr().out
+
+
+def test_the_examples_of_the_help_are_understood() -> None:
+    commands = [line.split(maxsplit=1)[1] for line in EXAMPLES.splitlines() if line.startswith("  dicomlab")]
+    assert len(commands) == 6
+    for line in commands:
+        parsed = _parser().parse_args(shlex.split(line))
+        assert callable(parsed.run)
+
+
+def test_a_profile_is_a_source(filled: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    node, web = f'[node.pacs]\naddress = "{filled.node.address}"\n', f'[web.site]\nurl = "{filled.web}"\n'
+    (tmp_path / "dicomlab.toml").write_text(node + web)
+    for name in ("pacs", "site"):
+        assert main(["find", name, "study", "PatientID=SYN-00*", "--csv", f"{name}.csv"]) == 0
+    tables = [(tmp_path / f"{name}.csv").read_text() for name in ("pacs", "site")]
+    assert tables[0] == tables[1]
+    assert "SYN-001" in tables[0]
+
+
+def test_a_limit_that_was_asked_for_cuts_nothing_off(filled: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["find", str(filled.node.address), "study", "--limit", "2"]) == 0
+    assert "Cohort of 2 studies" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["scan", "find"])
+def test_who_reads_the_output_may_stop(command: str, filled: Archive) -> None:
+    """As in ``dicomlab find ... | head -1``: no traceback, and nothing at exit either."""
+    more = ["instance"] if command == "find" else ["--no-cache"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        told = subprocess.run(
+            [sys.executable, "-m", "dicomlab", command, str(filled.media.path), *more],
+            stdout=writing, stderr=subprocess.PIPE, text=True, timeout=100, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (told.returncode, told.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", ["find", "retrieve"])
+def test_what_an_interrupt_cuts_off_is_told_as_far_as_it_came(command: str, filled: Archive, tmp_path: Path) -> None:
+    more = ["instance"] if command == "find" else ["series", "Modality=CT", "--to", str(tmp_path)]
+    fault = filled.faults.slow(4000, door="dimse")
+    with (
+        fault,
+        subprocess.Popen(
+            [sys.executable, "-m", "dicomlab", command, str(filled.node.address), *more],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as asked,
+    ):  # fmt: skip
+        while not fault.struck:
+            assert asked.poll() is None
+            time.sleep(0.02)
+        asked.send_signal(signal.SIGINT)
+        shown, said = asked.communicate(timeout=60)
+    assert asked.returncode == 1, said
+    assert "Traceback" not in said
+    assert "not complete" in shown + said
+
+
+def test_an_interrupt_before_there_is_anything_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dicomlab.__main__._source", lambda _: signal.raise_signal(signal.SIGINT))
+    assert main(["find", "anything", "study"]) == 130
+    assert capsys.readouterr() == ("", "dicomlab: interrupted\n")
 
 
 def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
