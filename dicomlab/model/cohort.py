@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 10
 SHOWN_COLUMNS = 9
+_WHOLE_SECOND = re.compile(r"^(\d\d:\d\d:\d\d)\.0{6}$")
+"""A time without a fraction worth showing."""
 
 
 class Cohort(Summarised):
@@ -453,7 +456,7 @@ class Cohort(Summarised):
         elif isinstance(value, pd.Timestamp):
             text = value.isoformat(" ", "seconds").removesuffix(" 00:00:00")
         else:
-            text = str(value)
+            text = _WHOLE_SECOND.sub(r"\1", str(value))
         return options.shown(text, fictional=self.fictional or not _identifying(name))
 
 

@@ -63,6 +63,8 @@ class WireEvent(NamedTuple):
     def parties(self) -> tuple[str, str]:
         """Who said it to whom."""
         us, peer = self.channel.parties
+        if us == peer:  # two lifelines all the same
+            us = f"{us} (us)"
         return (peer, us) if self.direction == "received" else (us, peer)
 
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from dicomlab.model.summary import Summary, visible
 
 MAX_OCTETS = 24_000
-_CELL = 160
+_CELL, _LINE = 160, 44
 _VOID = frozenset({"img"})
 
 
@@ -66,7 +66,7 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
         parts.append(el("table", *facts, cls="dl-facts"))
     if summary.columns:
         head = el("tr", *(el("th", name, scope="col") for name in summary.columns))
-        body = [el("tr", *(el("td", visible(cell, _CELL)) for cell in row)) for row in rows]
+        body = [el("tr", *map(_cell, row)) for row in rows]
         table = el("table", el("thead", head), el("tbody", *body), cls="dl-rows")
         parts.append(el("div", table, cls="dl-scroll"))
     hidden = summary.hidden_rows + len(summary.rows) - len(rows)
@@ -80,6 +80,11 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
     if summary.letter:
         parts.append(el("div", *(el("div", line or " ") for line in summary.letter), cls="dl-letter"))
     return el("div", style(), *parts, cls="dl")
+
+
+def _cell(text: str) -> Markup:
+    """A cell of a table; sentences may take several lines, names, dates and UIDs stay whole."""
+    return el("td", visible(text, _CELL), cls="dl-long" if len(text) > _LINE and " " in text else "")
 
 
 def picture(octets: bytes, kind: str, says: str) -> Markup:

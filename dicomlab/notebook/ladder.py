@@ -14,8 +14,8 @@ from dicomlab.notebook.diagram import parties_of
 from dicomlab.notebook.html import Markup, el, style
 from dicomlab.notebook.message import body
 
-MOST_OCTETS = 21_000
-_OPENING = 0.7
+MOST_OCTETS = 19_700
+_OPENING = 0.55
 """Of the octets of a ladder, those after which lines no longer open."""
 _FIELDS, _OCTET_LINES = 18, 4
 _TEXT = 140
@@ -39,10 +39,8 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
         HTML, escaped, at most 24 kB.
     """
     parties = parties_of(trace)
-    head = [
-        *(el("th", name, scope="col") for name in ("ms", "octets", "our state")),
-        *(el("th", name, scope="col", cls="dl-party") for name in parties),
-    ]
+    names = (("ms", "dl-number"), ("octets", "dl-number"), ("our state", ""))
+    head = [*(el("th", name, scope="col", cls=cls) for name, cls in names), *_lifelines(parties)]
     rows: list[Markup] = []
     size = shown = opened = 0
     states: list[str] = []
@@ -66,12 +64,16 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
         table = el("table", el("thead", el("tr", *head)), el("tbody", *rows), cls="dl-rows dl-ladder")
         parts.append(el("div", table, cls="dl-scroll"))
     if shown < len(trace):
-        parts.append(el("div", f"… {len(trace) - shown:,} more messages", cls="dl-more"))
+        parts.append(el("div", _counted(len(trace) - shown), cls="dl-more"))
     if opened < len(trace):
         parts.append(el("div", "wire[n] shows one message whole; wire.explain() says it in sentences", cls="dl-more"))
     if trace.dropped:
         parts.append(el("div", f"⚠ {trace.dropped:,} older events fell out of the ring", cls="dl-note"))
     return el("div", style("ladder"), *parts, cls="dl")
+
+
+def _counted(left_out: int) -> str:
+    return f"… {left_out:,} more message{'s' if left_out > 1 else ''}"
 
 
 def _runs(trace: Trace) -> Iterator[list[Message]]:
@@ -100,16 +102,29 @@ def _strip(states: Sequence[str]) -> Markup:
     cells = []
     for number in range(1, _STATES + 1):
         name = f"Sta{number}"
-        cells.append(el("b", name, cls="dl-lit") if name in passed else el("span", name))
+        cells += [" ", el("b", name, cls="dl-lit") if name in passed else el("span", name)]
     return el("div", el("span", "our states:"), *cells, cls="dl-strip", title="the state machine of PS3.8 §9.2")
+
+
+def _lifelines(parties: Sequence[str]) -> Iterator[Markup]:
+    """The heads of the lifelines. These are the borders between the columns; so a name stands over two half columns."""
+    for at, name in enumerate(parties):
+        halves = 1 if at in (0, len(parties) - 1) and len(parties) > 1 else 2
+        yield el("th", name, scope="col", cls="dl-party", colspan=str(halves))
+
+
+def _halves(parties: Sequence[str]) -> int:
+    """The columns under the lifelines: two between each and the next."""
+    return 2 * max(len(parties) - 1, 1)
 
 
 def _row(message: Message, parties: Sequence[str], *, opens: bool) -> Markup:
     event, reading = message.event, message.reading
     when = el("td", f"{message.at_ms:.1f}", cls="dl-number")
     if event.direction == "note" or not parties:
-        plan = el("td", f"plan: {reading.text}", colspan=str(max(len(parties), 1)), cls="dl-says")
-        return el("tr", when, el("td", ""), el("td", ""), plan)
+        plan = el("div", f"plan: {reading.text}", cls="dl-told")
+        across = el("td", plan, colspan=str(_halves(parties)), cls="dl-gap")
+        return el("tr", when, el("td", ""), el("td", ""), across)
     line = visible(reading.text, _TEXT)
     if reading.trouble:
         line = f"⚠ {line}"
@@ -128,24 +143,25 @@ def _folded(run: Sequence[Message], parties: Sequence[str]) -> Markup:
 
 
 def _said(message: Message, parties: Sequence[str], line: str, *, opens: bool) -> list[Markup]:
-    """The cells under the lifelines: an arrow with what is said, from the one to the other."""
-    event = message.event
-    start, end = (parties.index(name) for name in event.parties)
-    left, right = min(start, end), max(start, end)
-    line = f"{line} →" if start <= end else f"← {line}"
+    """The cells between the lifelines: what is said, over an arrow from the one who says it to the other."""
+    start, end = (parties.index(name) for name in message.event.parties)
+    left, right = min(start, end), max(start, end, min(start, end) + 1)
+    forth = start <= end
+    words = el("span", "→ " if forth else "← "), line  # the arrow that is left where a front end draws none
+    cls = "dl-goes" if forth else "dl-goes dl-back"
     said = el(
         "td",
-        _details(message, line) if opens else el("div", line),
-        cls="dl-said" if start <= end else "dl-said dl-back",
-        colspan=str(right - left + 1),
-        title=" → ".join(event.parties),
+        _details(message, el("summary", *words, cls=cls)) if opens else el("div", *words, cls=cls),
+        cls="dl-gap",
+        colspan=str(2 * (right - left)),
+        title=" → ".join(message.event.parties),
     )
-    before = [el("td", "") for _ in range(left)]
-    return [*before, said, *(el("td", "") for _ in range(len(parties) - right - 1))]
+    beside = el("td", "", cls="dl-gap", colspan="2")
+    return [*[beside] * left, said, *[beside] * (len(parties) - right - 1)]
 
 
-def _details(message: Message, line: str) -> Markup:
-    parts = [el("summary", line)]
+def _details(message: Message, line: Markup) -> Markup:
+    parts = [line]
     if message.reading.sentence:
-        parts.append(el("div", message.reading.sentence, cls="dl-says"))
+        parts.append(el("div", message.reading.sentence, cls="dl-told"))
     return el("details", *parts, *body(message, _FIELDS, _OCTET_LINES))

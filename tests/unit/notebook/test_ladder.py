@@ -45,10 +45,35 @@ def test_a_ladder_has_a_lifeline_for_each_party_and_each_message_once() -> None:
     html = ladder(wire)
     assert parties_of(wire) == ["LAB1", "PACS", "STORE"]
     assert [html.count(f">{name}</th>") for name in ("LAB1", "PACS", "STORE")] == [1, 1, 1]
-    assert html.count("SAYS: 4 →") == 1
-    assert html.count("← SAYS: 4") == 1
+    assert html.count("<span>→ </span>SAYS: 4") == 1
+    assert html.count("<span>← </span>SAYS: 4") == 1
     assert "plan: a plan" in html
     assert "Sta6" in html
+
+
+def test_an_arrow_begins_and_ends_at_the_lifelines_of_its_two() -> None:
+    wire = Trace()
+    for us, peer in (("LAB1", "PACS"), ("PACS", "STORE"), ("LAB1", "STORE"), ("X", "X")):
+        channel = conversation(wire, us, peer)
+        channel.tap("sent", b"there")
+        channel.tap("received", b"back")
+    names = ["LAB1", "PACS", "STORE", "X (us)", "X"]
+    head = re.findall(r'<th class="dl-party" scope="col" colspan="(\d)">([^<]*)</th>', ladder(wire))
+    halves = [int(number) for number, _ in head]
+    assert [name for _, name in head] == names
+    assert halves == [1, 2, 2, 2, 1]  # a name stands over its lifeline: the border after 0, 2, 4, 6, 8 of the halves
+    rows = re.findall(
+        r"<tr><td[^>]*>[\d.]+</td>.*?(?=<tr>|</tbody>)", re.sub("</summary>.*?</details>", "", ladder(wire))
+    )
+    drawn = []
+    for row in rows:
+        cells = re.findall(r'<td class="dl-gap" colspan="(\d)"( title)?', row)
+        [at] = [at for at, (_, said) in enumerate(cells) if said]
+        ends = [sum(int(number) for number, _ in cells[:upto]) // 2 for upto in (at, at + 1)]
+        drawn.append(tuple(names[end] for end in (ends if "→ </span>" in row else ends[::-1])))
+        assert sum(int(number) for number, _ in cells) == sum(halves)
+        assert ("dl-back" in row) == ("← </span>" in row)
+    assert drawn == [event.parties for event in wire]
 
 
 @pytest.mark.parametrize("fictional", [False, True])
@@ -181,3 +206,9 @@ def test_an_archive_of_made_up_patients_shows_them_on_the_wire(fictional: bool) 
         shown = " ".join(repr(message) for message in wire.read() if message.event.channel.protocol == protocol)
         assert ("SYN7" in shown) is fictional
         assert "PatientID" in shown
+
+
+def test_a_party_that_speaks_with_its_own_name_has_two_lifelines() -> None:
+    wire = Trace()
+    conversation(wire, "SAME", "SAME").tap("received", b"x")
+    assert parties_of(wire) == ["SAME", "SAME (us)"]
