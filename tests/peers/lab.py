@@ -174,6 +174,15 @@ _ASK = """async (expression) => {
     const {asked: said} = reply.content.user_expressions;
     return said.status === 'ok' ? said.data['text/plain'] : `${said.ename}: ${said.evalue}`;
 }"""
+_PANEL = "document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer')"
+_HEIGHT = f"""() => {{
+    const all = {_PANEL}.querySelectorAll('.jp-Cell');
+    return Math.ceil(all[all.length - 1].getBoundingClientRect().bottom - all[0].getBoundingClientRect().top);
+}}"""
+"""Of all cells, without the room that JupyterLab leaves below the last one."""
+_UP = f"() => {{ {_PANEL}.scrollTop = 0; }}"
+_HIGHEST = 16_000
+"""Of a page in pixels; a browser takes no picture of more."""
 _INTERRUPT = "() => window.shown.context.sessionContext.session.kernel.interrupt()"
 _SERIOUS = """async (where) => {
     const rules = {'scrollable-region-focusable': {enabled: false}};  // browsers let the keyboard in by themselves
@@ -276,14 +285,16 @@ class Notebook:
         return self.page.locator(".jp-NotebookPanel:visible .jp-Cell").nth(index).locator(".jp-Cell-outputArea")
 
     def picture(self, name: str = "", index: int | None = None) -> dict[str, Path]:
-        """Take a picture in each theme, of one cell's outputs or of all; they are kept in ``PICTURES``."""
+        """Take a picture in each theme, of one cell's outputs or of all cells; they are kept in ``PICTURES``."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         taken = {}
         size = self.page.viewport_size
-        inside = "() => document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-viewport').scrollHeight"
-        self.page.set_viewport_size({"width": size["width"], "height": min(16_000, self.page.evaluate(inside) + 200)})
+        high = self.page.evaluate(_HEIGHT)
+        assert high < _HIGHEST, f"{self.name} is {high} pixels long: no picture shows it whole"
+        self.page.set_viewport_size({"width": size["width"], "height": high + 200})
         for theme in THEMES:
             self.theme(theme)
+            self.page.evaluate(_UP)
             where = self.output(index) if index is not None else self.page.locator(".jp-NotebookPanel:visible")
             taken[theme] = PICTURES / f"{re.sub('[^a-z0-9-]+', '-', (name or self.name).lower())}-{theme}.png"
             taken[theme].write_bytes(where.screenshot())  # written here: playwright would leave a thread behind
