@@ -124,6 +124,7 @@ def test_it_has_the_rhythm_and_an_exercise_whose_solution_is_hidden_and_run(name
     for cell in solutions:
         assert cell.metadata["jupyter"]["source_hidden"]
         assert cell.metadata["jupyter"]["outputs_hidden"]
+        assert cell.source.startswith("# Solution\n")  # JupyterLab shows the first line of what is hidden
         assert cell.outputs
 
 
