@@ -257,8 +257,9 @@ def secret_fields(view: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def ascii_text(octets: bytes) -> str:
-    """Text of the default repertoire, padding removed; what is not ASCII is made visible."""
-    return octets.decode("ascii", "replace").strip(" \0")
+    """Text of the default repertoire, padding removed; what is not ASCII, or a control character, is made visible."""
+    text = octets.decode("ascii", "replace").strip(" \0")
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def uid_text(body: memoryview, at: int) -> str:

@@ -302,7 +302,12 @@ class Listener:
         )
         with self._lock:
             self._live[thread] = guest
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads now; it may have some for the next one
+            with self._lock:
+                del self._live[thread]
+            self._turn_away(sock)
 
     def _serve(self, guest: _Guest, host: str) -> None:
         try:

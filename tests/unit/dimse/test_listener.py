@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,13 +28,15 @@ def idle(association: Association, caller: Caller) -> None:
 
 
 @contextmanager
-def listening(port: int = 0, host: str = "127.0.0.1", **options: object) -> Iterator[Listener]:
+def listening(
+    port: int = 0, host: str = "127.0.0.1", admit: Callable[[Caller], bool] = lambda caller: True, **options: object
+) -> Iterator[Listener]:
     def offer(uid: str) -> tuple[str, ...]:
         return tables.SYNTAXES if uid in tables.STORAGE else tables.UNCOMPRESSED if uid == tables.VERIFICATION else ()
 
     terms = Terms(**options)  # type: ignore[arg-type]
     with Listener(
-        idle, offer, ae_title="PACS", port=port, host=host, roles=tables.STORAGE.__contains__, terms=terms
+        idle, offer, ae_title="PACS", port=port, host=host, admit=admit, roles=tables.STORAGE.__contains__, terms=terms
     ) as listener:
         yield listener
 
@@ -105,6 +108,36 @@ def test_a_title_beyond_ascii_is_answered_too() -> None:
         accept = script.read()
         assert isinstance(accept, pdu.AssociateAccept)
         assert accept.calling == "LA?1"
+
+
+def test_a_title_can_t_write_lines_into_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    def admit(caller: Caller) -> bool:
+        logging.getLogger("dicomlab").warning("%s calls", caller)
+        return False
+
+    with listening(admit=admit) as listener, connected(listener) as script:
+        script.send(pdu.encode(request()).replace(b"LAB1            ", b"LAB1\r\nroot: \x1b[1m"))
+        assert script.read() == pdu.AssociateReject(1, 1, 3)
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+
+
+def test_a_port_survives_a_system_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("dicomlab association"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with listening() as listener:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with connected(listener) as script:
+                assert script.read() == pdu.AssociateReject(2, 3, 2)
+        with connected(listener) as script:
+            script.send(request())
+            assert isinstance(script.read(), pdu.AssociateAccept)
 
 
 def test_only_those_who_may_call() -> None:
