@@ -391,7 +391,10 @@ def decode_values(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[An
 # --- character sets --------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+_MAX_CHARACTER_SET = 1024
+"""Octets of a Specific Character Set that are looked at; all defined terms together have fewer."""
+
+
 def encodings_of(character_set: bytes) -> tuple[str, ...]:
     """Name the codecs of a Specific Character Set (0008,0005).
 
@@ -399,6 +402,11 @@ def encodings_of(character_set: bytes) -> tuple[str, ...]:
     ------
     PS3.3 §C.12.1.1.2.
     """
+    return _encodings_of(character_set[:_MAX_CHARACTER_SET])
+
+
+@lru_cache(maxsize=256)
+def _encodings_of(character_set: bytes) -> tuple[str, ...]:
     return codecs_of(character_set.decode("ascii", "replace").strip(" \0").split("\\"))
 
 

@@ -7,7 +7,6 @@ PS3.4 §K.4.1, §K.6.1.2 (Modality Worklist), §CC.2.8 (UPS); §C.2.2.2 (matchin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from pydicom.datadict import tag_for_keyword
 
 from dicomlab.dimse.identifier import Tree, values_of_text
 from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.request import value_of_key
 from dicomlab.dimse.tree import decode_tree, tree_of_values
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.columns import Column, column
@@ -28,10 +28,6 @@ DOES_NOT_MATCH = 0xA900
 """Identifier does not match SOP Class."""
 _NO_KEYS = (0x00080005, 0x00080052, 0x00080201)
 _START_DATE, _START_TIME = 0x00400002, 0x00400003
-_MOMENT = r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?"
-_DT_RANGE = re.compile(f"{_MOMENT}-{_MOMENT}")
-_DT_OFFSET = re.compile(r"[0-9]{4,14}(?:\.[0-9]{1,6})?-(?:0[0-9]|1[0-4])[0-5][0-9]")
-"""A minus before four digits that can be an offset from UTC is one (PS3.5 §6.2, DT)."""
 STEP_TAGS = frozenset(tag_for_keyword(name) or 0 for name in STEP_KEYWORDS)
 
 
@@ -261,13 +257,9 @@ def _column(tag: int) -> Column | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _key(one: Column, text: str) -> Key:
-    if not text:
-        return Key(one, "universal")
-    if one.vr == "DT" and (ends := _DT_RANGE.fullmatch(text)) and not _DT_OFFSET.fullmatch(text):
-        return key_of(one, (ends[1] or None, ends[2] or None))
-    return key_of(one, [part for part in text.split("\\") if part] if "\\" in text else text)
+    return key_of(one, value_of_key(one, text))
 
 
 def _matches(keys: Tree, item: Tree) -> bool:

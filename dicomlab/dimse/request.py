@@ -7,6 +7,7 @@ PS3.4 §C.4.1.2, §C.4.1.3 (C-FIND SCP, hierarchical search), §C.4.2.2.1, §C.4
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,12 @@ from dicomlab.model.query import Query
 DOES_NOT_MATCH = 0xA900
 """Identifier does not match SOP Class (PS3.4 Table C.4-1)."""
 UNABLE_TO_EXTRACT_FRAMES = 0xAA02
+MAX_KEY = 1 << 20
+"""Characters of a key, all of its values together, that are matched; more costs memory and time, and serves nobody."""
+_MOMENT = r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?"
+_RANGE = re.compile(f"{_MOMENT}-{_MOMENT}")
+_OFFSET = re.compile(r"[0-9]{4,14}(?:\.[0-9]{1,6})?-(?:0[0-9]|1[0-4])[0-5][0-9]")
+"""A minus before four digits that can be an offset from UTC is one (PS3.5 §6.2, DT)."""
 _TIMEZONE = 0x00080201
 _SOP_INSTANCE_UID = 0x00080018
 _LEVEL_OF_WORD = {word: level for level, word in LEVEL_WORDS.items()}
@@ -94,7 +101,7 @@ def read_find(octets: Octets, transfer_syntax: str, root: Level, *, relational: 
         _require_upper_keys(level, values, root)
     known = {one: text for one, text in values.items() if _within(one, level)}
     try:
-        matching: dict[str | int, object] = {one.name: _value(text) for one, text in known.items()}
+        matching: dict[str | int, object] = {one.name: value_of_key(one, text) for one, text in known.items()}
         query = Query.of(level, matching)
     except UsageError as error:
         raise ServiceError(str(error), status=DOES_NOT_MATCH) from error
@@ -191,7 +198,21 @@ def _within(one: Column, level: Level) -> bool:
     return one.level is None or LEVELS.index(one.level) <= LEVELS.index(level)
 
 
-def _value(text: str) -> object:
-    if not text:
-        return None
-    return [value for value in text.split("\\") if value] if "\\" in text else text
+def value_of_key(one: Column, text: str) -> object:
+    """What a key of an Identifier asks for, as :func:`dicomlab.model.query.key_of` takes it.
+
+    Raises
+    ------
+    UsageError
+        It is longer than anybody means it to be.
+
+    Source
+    ------
+    PS3.4 §C.2.2.2.
+    """
+    if len(text) > MAX_KEY:
+        raise UsageError(f"a key of {len(text)} characters, at most {MAX_KEY} are matched here")
+    if one.vr == "DT" and (ends := _RANGE.fullmatch(text)) and not _OFFSET.fullmatch(text):
+        return ends[1] or None, ends[2] or None
+    values = [value for value in text.split("\\") if value] if "\\" in text else text
+    return values or None

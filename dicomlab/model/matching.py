@@ -74,10 +74,13 @@ def answers(keys: Iterable[Key], row: Row) -> bool:
     return all(matches(key, row.get(key.column.name, ())) for key in keys)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)  # of keys whose values may be long
 def _test(key: Key) -> Test:
     if key.matching == "range":
         return _range_test(key)
+    if key.matching == "list" and key.column.vr == "UI":  # which may be long, and has no wild cards
+        wanted = {_meaning(key.column, value) for value in key.values}
+        return lambda raw: _meaning(key.column, raw) in wanted
     tests = [_wildcard_test(key.column, v) if _is_wild(key, v) else _single_test(key.column, v) for v in key.values]
     return tests[0] if len(tests) == 1 else lambda raw: any(test(raw) for test in tests)
 
@@ -111,7 +114,7 @@ def _wildcard_test(column: Column, value: str) -> Test:
     return lambda raw: pattern.fullmatch(str(_meaning(column, raw) or "")) is not None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def wildcard(pattern: str) -> re.Pattern[str]:
     """Compile ``*`` (any characters, also none) and ``?`` (any one character).
 

@@ -34,6 +34,8 @@ _NEARER = {
     ("SOPClassUID", "study"): "SOPClassesInStudy",
 }
 _RANGE_TEXT = re.compile(r"[^-]*-[^-]*")
+MAX_CHARACTERS = 10_240
+"""Of one value that is to be matched: what the longest VR but those without a limit holds (LT, PS3.5 Table 6.2-1)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -286,6 +288,8 @@ def _text(one: Column, value: object) -> str:
     text = str(value)
     if not text.strip():
         raise UsageError(f"{where}: an empty value can't be matched; None means any value")
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"{where}: {len(text)} characters can't be matched, at most {MAX_CHARACTERS}")
     if "\\" in text:
         raise UsageError(f"{where}: a backslash separates values in DICOM; give a list")
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import DataElement, Dataset, config
+from pydicom.charset import python_encoding
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
@@ -18,6 +19,7 @@ from dicomlab.dimse.identifier import (
     decode_text,
     encode_query,
     encode_tree,
+    encodings_of,
     keys_of,
     read_row,
     tree_of,
@@ -170,6 +172,12 @@ def test_a_list_longer_than_its_vr_has_room_for_travels_all_the_same(syntax: str
     expected = "UI" if syntax == IMPLICIT else "UN"  # PS3.5 §6.2.2
     assert str(element.VR) == expected
     assert dict(keys_of(octets, syntax))[0x00080058,].split("\\") == uids
+
+
+def test_a_character_set_is_looked_at_no_further_than_it_can_mean_something() -> None:
+    every = [term for term in python_encoding if term.startswith("ISO 2022")]
+    assert len(encodings_of("\\".join(["", *every]).encode())) == 1 + len(every)
+    assert len(encodings_of(b"ISO 2022 IR 100\\" * 500_000)) < 100
 
 
 def test_an_unreadable_number_of_an_archive_is_left_empty() -> None:

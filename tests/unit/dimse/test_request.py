@@ -48,6 +48,29 @@ def test_a_search_becomes_a_query() -> None:
     assert not request.ignored
 
 
+@pytest.mark.parametrize(
+    ("text", "matching", "values"),
+    [
+        ("20260101-20260131", "range", ("20260101", "20260131")),
+        ("-20260131120000", "range", ("", "20260131120000")),
+        ("20260131+0100-", "range", ("20260131+0100", "")),
+        ("20260131-0500", "single", ("20260131-0500",)),  # an offset from UTC (PS3.5 §6.2)
+    ],
+)
+def test_a_moment_is_matched_by_a_range_too(text: str, matching: str, values: tuple[str, ...]) -> None:
+    found = identifier("IMAGE", {0x0008002A: ("DT", [text])}, study="1.2", series="1.2.3", instance="")
+    key = read_find(found, LE, "study").query.key("AcquisitionDateTime")
+    assert key is not None
+    assert (key.matching, key.values) == (matching, values)
+
+
+@pytest.mark.parametrize("values", [["A*" * 6000], ["A" * 20_000], [f"P{n}" for n in range(200_000)]])
+def test_a_key_that_nobody_means_is_refused_before_it_costs_anything(values: list[str]) -> None:
+    with pytest.raises(ServiceError, match="at most") as caught:
+        read_find(identifier("STUDY", {PATIENT_ID: ("UN", list(values))}), LE, "study")
+    assert caught.value.status == 0xA900
+
+
 def test_an_answer_shows_every_key_that_was_asked() -> None:
     more: Tree = {NAME: ("PN", []), 0x00400275: ("SQ", [{0x00400009: ("SH", [])}])}
     request = read_find(identifier("SERIES", more, study="1.2", series=""), LE, "study")
