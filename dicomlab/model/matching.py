@@ -109,7 +109,7 @@ def _single_test(column: Column, value: str) -> Test:
 def _wildcard_test(column: Column, value: str) -> Test:
     if column.vr == "PN":
         pattern = wildcard(value.casefold())
-        return lambda raw: any(pattern.fullmatch(name) for name in _names(raw))
+        return lambda raw: any(pattern.fullmatch(name) for name in (*_names(raw), _whole_name(raw)))
     pattern = wildcard(value.strip(" "))
     return lambda raw: pattern.fullmatch(str(_meaning(column, raw) or "")) is not None
 
@@ -140,11 +140,15 @@ def _name(text: str) -> str:
 
 def _names(raw: object) -> tuple[str, ...]:
     """The whole of a person name, and its component groups."""
-    if isinstance(raw, Mapping):  # the DICOM JSON Model (PS3.18 §F.2.2)
-        groups = [str(raw.get(group) or "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
-        raw = "=".join(groups)
-    whole = _name(str(raw))
+    whole = _name(_whole_name(raw))
     return tuple(dict.fromkeys((whole, *(group for group in whole.split("=") if group))))
+
+
+def _whole_name(raw: object) -> str:
+    """A person name as it stands, without regard to case."""
+    if isinstance(raw, Mapping):  # the DICOM JSON Model (PS3.18 §F.2.2)
+        raw = "=".join(str(raw.get(group) or "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    return str(raw).casefold().strip(" \0")
 
 
 def _range_test(key: Key) -> Test:

@@ -57,6 +57,9 @@ def key(keyword: str, value: object) -> Key:
         ("PatientName", "Doe", ("Doe^John",), False),
         ("PatientName", "doe^j*", ("DOE^JOHN",), True),
         ("PatientName", "DOE^J*", ("Doe^John",), True),
+        ("PatientName", "Doe^*", ("Doe^",), True),  # a value as it stands counts for wild cards too
+        ("PatientName", "Doe^*", ({"Alphabetic": "Doe^"},), True),
+        ("PatientName", "Doe^*", ("Doe",), False),
         ("PatientName", "Yamada^Tarou", ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060",), True),
         ("PatientName", "\u5c71\u7530^\u592a\u90ce", ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce",), True),
         ("PatientName", "Yamada^Tarou", ({"Alphabetic": "Yamada^Tarou"},), True),
