@@ -23,7 +23,7 @@ from dicomlab.model.columns import Column, Level
 from dicomlab.part10 import charset
 from dicomlab.part10.charset import DEFAULT, codecs_of
 from dicomlab.part10.meta import EXPLICIT_LE, IMPLICIT_LE
-from dicomlab.part10.walk import Element, elements
+from dicomlab.part10.walk import LONG_VRS, SHORT_VRS, Element, elements
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -50,6 +50,7 @@ _ONE_VALUE = frozenset("LT ST UR UT".split())
 TEXT = _BY_CHARACTER_SET | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
 """The value representations that are text."""
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_VRS = frozenset(vr.decode() for vr in SHORT_VRS | LONG_VRS) - {"UN"}
 _LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 _IMPLICIT = Struct("<HHL")
@@ -362,8 +363,8 @@ def items_of(octets: Octets, element: Element, syntax: str) -> Iterator[memoryvi
 
 
 def vr_of(element: Element, known: str) -> str:
-    """The VR of an element: its own, else one that is known, else that of the dictionary."""
-    if element.vr and element.vr != "UN":
+    """The VR of an element: its own where we know it (of no later edition), else `known`, else the dictionary's."""
+    if element.vr in _VRS:
         return element.vr
     if known:
         return known

@@ -64,6 +64,15 @@ def test_a_whole_data_set() -> None:
     assert Dataset.from_json(json_of(TREE)).PatientName.ideographic == "山田^太郎"
 
 
+@pytest.mark.parametrize(
+    ("group", "entry"), [(b"\x08\0\x60\0", ("CS", ["abcd"])), (b"\x09\0\x60\x10", ("UN", [b"abcd"]))]
+)
+def test_a_vr_of_a_later_edition_is_what_the_dictionary_says_or_octets(group: bytes, entry: Any) -> None:
+    tree = decode_tree(group + b"ZZ\0\0\x04\0\0\0abcd", EXPLICIT)
+    assert list(tree.values()) == [entry]
+    assert str(next(iter(dataset_of(tree))).VR) == entry[0]
+
+
 def test_text_is_unicode_whatever_it_came_in() -> None:
     assert decode_tree(LATIN_1, EXPLICIT) == {0x00100010: ("PN", ["Müller"])}
 
