@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +19,13 @@ from dicomlab.model.matching import COMPUTED, Row, answers, order, rows_at_level
 from dicomlab.model.protocols import Arrival, Held, Octets
 from dicomlab.model.query import Query
 from dicomlab.model.report import Outcome
+from dicomlab.model.values import uid_like
 from dicomlab.part10.files import FileWriter, Parcel, Unfit, parcel_of_file, read_file_meta, sha256_of_dataset
 from dicomlab.part10.medium import medium_errors
 from dicomlab.part10.meta import DEFLATED_LE
 from dicomlab.part10.walk import elements
 
 _log = logging.getLogger(__name__)
-_UID = re.compile(r"[0-9.]{1,64}")
 _PIXELS = 0x7FE00000
 _HEADER_CAP = 16 << 20
 """Octets of header that are read for the index, however large the data set is."""
@@ -224,7 +223,7 @@ def _entry(parcel: Parcel, path: Path, sha256: str) -> Entry:
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID")
     )
     for name, uid in (("Study", study), ("Series", series), ("SOP", instance)):
-        if not _UID.fullmatch(uid):
+        if not uid_like(uid):
             raise ServiceError(f"cannot understand: {name} Instance UID is {uid[:64]!r}", status=CANNOT_UNDERSTAND)
     meta = parcel.meta
     syntax = meta.transfer_syntax_uid
@@ -240,7 +239,7 @@ class StoreSink:
 
     def begin(self, arrival: Arrival) -> _Writer:
         """Make room for one instance."""
-        if not _UID.fullmatch(arrival.sop_instance_uid):
+        if not uid_like(arrival.sop_instance_uid):
             raise ServiceError("the SOP Instance UID is no UID (digits and dots, at most 64)", status=CANNOT_UNDERSTAND)
         path = self._store._incoming / f"{secrets.token_hex(8)}.dcm"
         return _Writer(FileWriter(path, arrival, digest=True), self._store, self._source)

@@ -100,7 +100,8 @@ class Tables:
                 yield receivers
                 self._do("COMMIT")
             except BaseException:
-                self._do("ROLLBACK")
+                if self._db.in_transaction:  # a full disc has ended it already, and says why
+                    self._do("ROLLBACK")
                 raise
             receivers += dict.fromkeys(self._told)
 

@@ -254,11 +254,11 @@ class Association(Connection):
         return self.interrupted("a file became shorter while it was sent, so the association was aborted")
 
     def answer(
-        self, name: str, message_id: int, on_cancel: Callable[[], None] | None = None, timeout_s: float | None = None
+        self, name: str, message_id: int, on_cancel: Callable[[int], None] | None = None, timeout_s: float | None = None
     ) -> Message:
         """Wait for the response `name` to our request `message_id`.
 
-        With `on_cancel`, a C-CANCEL-RQ that comes before it is passed on (we perform an operation meanwhile).
+        With `on_cancel`, the Message ID of a C-CANCEL-RQ that comes before it is passed on (we perform an operation).
 
         Raises
         ------
@@ -272,7 +272,7 @@ class Association(Connection):
             command = message.command
             came = command.name
             if on_cancel is not None and came == "C-CANCEL-RQ":
-                on_cancel()
+                on_cancel(command.number("MessageIDBeingRespondedTo"))
                 continue
             if came != name or command.number("MessageIDBeingRespondedTo") != message_id:
                 number = command.number("MessageIDBeingRespondedTo")

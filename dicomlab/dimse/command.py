@@ -7,7 +7,6 @@ PS3.7 §6.3.1 (structure: Implicit VR Little Endian), §9.3 and §10.3 (messages
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from struct import Struct
 
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
+from dicomlab.model.values import uid_like
 
 _SECTION = "PS3.7 §6.3.1"
 MAX_COMMAND = 64 << 10
@@ -137,7 +137,6 @@ def meaning_of(keyword: str, number: int, sop_class_uid: str) -> str:
 
 
 _ELEMENT, _GROUP_LENGTH = Struct("<HHL"), Struct("<HHLL")
-_UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class Command:
         """Answer this request: its SOP Class (if it can be one), its message ID, the status, and what else is given."""
         name = self.name.removesuffix("-RQ") + "-RSP"
         uid = self.sop_class_uid
-        about: dict[str, Value] = {"AffectedSOPClassUID": uid} if _UID.fullmatch(uid) else {}
+        about: dict[str, Value] = {"AffectedSOPClassUID": uid} if uid_like(uid) else {}
         return Command.of(
             name, data=data, **about, MessageIDBeingRespondedTo=self.number("MessageID"), Status=status, **fields
         )

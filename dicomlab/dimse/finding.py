@@ -30,7 +30,7 @@ def give(association: Association, message: Message, answers: Iterable[Tree], pe
         for count, answer in enumerate(answers):
             if most is not None and count >= most:
                 break
-            if association.waiting() and cancelled(association):
+            if association.waiting() and cancelled(association, command.number("MessageID")):
                 association.send(context, command.response(tables.CANCEL))
                 return
             encoded = encode_tree(answer, context.transfer_syntax)

@@ -22,13 +22,15 @@ from dicomlab.dimse.storage import OUT_OF_RESOURCES
 from dicomlab.dimse.suboperations import Outgoing, Suboperations, outgoing
 from dicomlab.dimse.tree import dataset_of
 from dicomlab.errors import ServiceError
-from dicomlab.model.columns import Level
+from dicomlab.model.columns import UNIQUE_KEY, Level, column
 from dicomlab.model.faults import Faults
 from dicomlab.model.protocols import Held, Holdings
+from dicomlab.model.query import Key, Query
 
 _UNKNOWN_DESTINATION, _NO_SUBOPERATION = 0xA801, 0xA702
 ABLE = {"FIND": ("relational",), "GET": ("relational",), "MOVE": ("relational",)}
 """The options of extended negotiation that an archive really has."""
+_HELD = {"study": "study_instance_uid", "series": "series_instance_uid", "instance": "sop_instance_uid"}
 
 
 def query_retrieve(holdings: Holdings, handlers: Handlers, faults: Faults, outward: Outward) -> Iterator[Service]:
@@ -167,6 +169,15 @@ class _Provider:
     def _select(self, request: RetrieveRequest) -> list[Held]:
         found = self._holdings.select(request.level, request.uids)
         for level, uid in request.above:
-            if level != "patient":
-                found = [one for one in found if getattr(one, f"{level}_instance_uid") == uid]
+            if level == "patient":
+                theirs = self._of_patient(request, uid)
+                found = [one for one in found if getattr(one, _HELD[request.level]) in theirs]
+            else:
+                found = [one for one in found if getattr(one, _HELD[level]) == uid]
         return found
+
+    def _of_patient(self, request: RetrieveRequest, patient_id: str) -> set[object]:
+        """The unique keys that are asked for, as far as they are that patient's."""
+        unique = UNIQUE_KEY[request.level]
+        keys = (Key(column("PatientID"), "single", (patient_id,)), Key(column(unique), "list", request.uids))
+        return {value for row in self._holdings.search(Query(request.level, keys)) for value in row.get(unique, ())}

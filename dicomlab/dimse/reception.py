@@ -25,11 +25,12 @@ from dicomlab.dimse.normalized import NO_SUCH_EVENT, Done, Operation, serve_oper
 from dicomlab.dimse.secure import PLAIN, Security
 from dicomlab.dimse.serving import UNRECOGNIZED_OPERATION, Conversation, answered, decline
 from dicomlab.dimse.storage import NOT_AUTHORISED, Taken, take_instance
-from dicomlab.dimse.transaction import Result
+from dicomlab.dimse.transaction import EVENT_TYPES, Result
 from dicomlab.errors import RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
 from dicomlab.model.trace import Trace
+from dicomlab.model.values import uid_like
 from dicomlab.model.workitem import EVENTS
 
 _log = logging.getLogger(__name__)
@@ -221,14 +222,16 @@ def take_report(association: Association, message: Message, on_result: Callable[
     """
     context, command = message
     octets = association.data() if command.has_data else b""
-    try:
-        known = on_result(Result.decode(octets, context.transfer_syntax))
-        status = tables.SUCCESS if known else _NO_SUCH_TRANSACTION
-    except RemoteProtocolError:
-        status = _INVALID_ARGUMENT
     about: dict[str, Value] = {"EventTypeID": command.number("EventTypeID")}
-    if uid := command.text("AffectedSOPInstanceUID"):
+    if uid_like(uid := command.text("AffectedSOPInstanceUID")):
         about["AffectedSOPInstanceUID"] = uid
+    status = NO_SUCH_EVENT
+    if about["EventTypeID"] in EVENT_TYPES:
+        try:
+            known = on_result(Result.decode(octets, context.transfer_syntax))
+            status = tables.SUCCESS if known else _NO_SUCH_TRANSACTION
+        except RemoteProtocolError:
+            status = _INVALID_ARGUMENT
     association.send(context, command.response(status, data=False, **about))
 
 

@@ -23,11 +23,12 @@ from dicomlab.dimse.dissect import name_of
 from dicomlab.dimse.negotiation import Peer, Proposal
 from dicomlab.dimse.patience import TRANSIENT_STATUSES, Patience
 from dicomlab.dimse.pdu import Octets
-from dicomlab.dimse.storage import RECODABLE, Fit, batches, fitting, is_uid, recode, send_instance
+from dicomlab.dimse.storage import RECODABLE, Fit, batches, fitting, recode, send_instance
 from dicomlab.errors import CommunicationError, DicomlabError, Refused, RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model import trace
 from dicomlab.model.progress import Control
 from dicomlab.model.report import Outcome, Report, Result
+from dicomlab.model.values import uid_like
 from dicomlab.part10.decompress import decompressed
 from dicomlab.part10.files import Parcel, Unfit, parcels
 
@@ -138,7 +139,7 @@ class _Sending:
         for item in window:
             if isinstance(item, Unfit):
                 self._keep(Outcome("", "failed", item.reason, path=Path(item.name).name))
-            elif (bad := next((uid for uid in _uids(item) if not is_uid(uid)), None)) is not None:
+            elif (bad := next((uid for uid in _uids(item) if not uid_like(uid)), None)) is not None:
                 self._keep(_outcome(item, "failed", f"{bad[:80]!r} in its File Meta Information is no UID (PS3.5 §9)"))
             else:
                 left[id(item)] = item

@@ -7,7 +7,6 @@ PS3.4 Annex B (Storage Service Class), PS3.7 §9.1.1, §9.3.1 (C-STORE).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, TypeVar
 
@@ -19,6 +18,7 @@ from dicomlab.dimse.pdu import MAX_CONTEXTS, Octets
 from dicomlab.errors import CommunicationError, DicomlabError, RemoteProtocolError, ServiceError
 from dicomlab.model.protocols import Arrival, Sink, Writer
 from dicomlab.model.report import Outcome
+from dicomlab.model.values import uid_like
 from dicomlab.part10.meta import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE
 from dicomlab.part10.transcode import UNCOMPRESSED, transcode
 from dicomlab.part10.walk import inflated
@@ -28,14 +28,6 @@ T = TypeVar("T")
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND, NOT_AUTHORISED = 0xA700, 0xC000, 0x0124
 RECODABLE = frozenset({*UNCOMPRESSED, DEFLATED_LE})
 """The transfer syntaxes whose data sets can be encoded anew without touching a pixel."""
-
-_UID = re.compile(r"[0-9.]{1,64}")
-
-
-def is_uid(text: str) -> bool:
-    """Whether it can be a UID: digits and dots, at most 64 (PS3.5 §9.1)."""
-    return _UID.fullmatch(text) is not None
-
 
 # --- out -------------------------------------------------------------------------------------------------------------
 
@@ -100,7 +92,7 @@ def send_instance(
     octets: Octets,
     *,
     originator: tuple[str, int] | None = None,
-    on_cancel: Callable[[], None] | None = None,
+    on_cancel: Callable[[int], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> tuple[int, str]:
     """Send one instance (C-STORE) and wait for the answer.
@@ -115,7 +107,7 @@ def send_instance(
     originator : (str, int), optional
         AE title and Message ID of the C-MOVE that caused it.
     on_cancel : callable, optional
-        Called when the peer cancels the operation that this is a part of.
+        Called with a Message ID when the peer cancels an operation, which may be the one that this is a part of.
     meanwhile : callable, optional
         Called once all of it has left, while the peer still works: what it does costs no time.
 
@@ -196,7 +188,7 @@ def take_instance(
     """
     command, context = message.command, message.context
     sop_class, uid = command.text("AffectedSOPClassUID"), command.text("AffectedSOPInstanceUID")
-    if not (is_uid(uid) and is_uid(sop_class)):
+    if not (uid_like(uid) and uid_like(sop_class)):
         bad = ServiceError("an Affected SOP Class or Instance UID is no UID", status=CANNOT_UNDERSTAND)
         taken = Taken(uid, bad.status, error=bad)
     elif not command.has_data:
@@ -209,7 +201,7 @@ def take_instance(
         taken = _write(association, Arrival(sop_class, uid, context.transfer_syntax, source=source), sink)
     for _ in association.fragments():
         pass
-    about: dict[str, Value] = {"AffectedSOPInstanceUID": uid} if is_uid(uid) else {}
+    about: dict[str, Value] = {"AffectedSOPInstanceUID": uid} if uid_like(uid) else {}
     if taken.error is not None:
         about["ErrorComment"] = _comment(taken.error)
     association.send(context, command.response(taken.status, data=False, **about))

@@ -71,12 +71,17 @@ def outgoing(given: Iterable[Any]) -> Iterator[Outgoing]:
         yield Outgoing(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, parcel.dataset)
 
 
-def cancelled(association: Association) -> bool:
-    """Whether what has just come in is a C-CANCEL-RQ; nothing else may come during an operation."""
+def cancelled(association: Association, number: int) -> bool:
+    """Whether what has just come in is a C-CANCEL-RQ of operation `number`, or the end; nothing else may come now.
+
+    One that is late, and means an operation that has ended, is passed over.
+    """
     message = association.receive()
-    if message is not None and message.command.name != "C-CANCEL-RQ":
+    if message is None:
+        return True
+    if message.command.name != "C-CANCEL-RQ":
         raise association.broken(f"{message.command.name} during another operation", "PS3.7 §D.3.3.3")
-    return True
+    return message.command.number("MessageIDBeingRespondedTo") == number
 
 
 @dataclass
@@ -94,6 +99,11 @@ class Suboperations:
     failed: list[str] = field(default_factory=list)
     cancelled: bool = False
     comment: str = ""
+
+    @property
+    def _number(self) -> int:
+        """The Message ID of what was asked."""
+        return self.message.command.number("MessageID")
 
     def get(self) -> None:
         """Send everything on the association that asked (PS3.4 §C.4.3.3)."""
@@ -149,7 +159,10 @@ class Suboperations:
         with one.open() as octets:
             data, syntax = octets, one.transfer_syntax_uid
             if not self.bulk:
-                data, syntax = without_bulk_data(data, syntax), _plain(syntax)
+                try:
+                    data, syntax = without_bulk_data(data, syntax), _plain(syntax)
+                except RemoteProtocolError as error:  # it lies here broken, which is not the association's fault
+                    raise ServiceError(f"cannot understand: {error}", status=CANNOT_PROCESS) from error
                 anew = syntax != context.transfer_syntax
             if anew:
                 data = recode(data, syntax, context.transfer_syntax)
@@ -161,12 +174,12 @@ class Suboperations:
         self.comment = comment or self.comment
         return status
 
-    def _cancel(self) -> None:
-        self.cancelled = True
+    def _cancel(self, number: int) -> None:
+        self.cancelled |= number == self._number
 
     def _asked_to_stop(self) -> bool:
         if not self.cancelled and self.association.waiting():
-            self.cancelled = cancelled(self.association)
+            self.cancelled = cancelled(self.association, self._number)
         return self.cancelled
 
     def _end(self) -> None:

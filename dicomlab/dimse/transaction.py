@@ -15,11 +15,13 @@ from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
 from dicomlab.model.commitment import PROCESSING_FAILURE, Committed, Reference
+from dicomlab.model.values import uid_like
 
 _SECTION = "PS3.4 §J.3"
 REQUEST_ACTION = 1
 """Action Type ID of a request (Table J.3-1)."""
 ALL_COMMITTED, SOME_FAILED = 1, 2
+EVENT_TYPES = (ALL_COMMITTED, SOME_FAILED)
 """Event Type IDs of a result (Table J.3-2)."""
 
 _TRANSACTION_UID, _REFERENCED, _FAILED = 0x00081195, 0x00081199, 0x00081198
@@ -53,11 +55,11 @@ class Transaction:
         Raises
         ------
         RemoteProtocolError
-            Broken, or without a Transaction UID or without instances.
+            Broken, or without a Transaction UID that is one, or without instances.
         """
         row = read_row(octets, transfer_syntax, _REQUEST)
         uid, instances = _text(row, "TransactionUID"), _references(row, "ReferencedSOPSequence")
-        if not uid or not instances:
+        if not uid_like(uid) or not instances:
             raise RemoteProtocolError("no Transaction UID, or no instances", section=_SECTION, offset=0)
         return cls(uid, instances)
 
@@ -97,11 +99,11 @@ class Result:
         Raises
         ------
         RemoteProtocolError
-            Broken, or without a Transaction UID.
+            Broken, or without a Transaction UID that is one.
         """
         row = read_row(octets, transfer_syntax, _RESULT)
         uid, failed = _text(row, "TransactionUID"), _references(row, "FailedSOPSequence")
-        if not uid:
+        if not uid_like(uid):
             raise RemoteProtocolError("no Transaction UID", section=_SECTION, offset=0)
         reasons = [one if isinstance(one, int) else PROCESSING_FAILURE for one in row.get(_REASONS, ())]
         reasons += [PROCESSING_FAILURE] * (len(failed) - len(reasons))

@@ -31,6 +31,7 @@ from dicomlab.dimse.identifier import (
 from dicomlab.dimse.pdu import Octets
 from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.columns import column, read
+from dicomlab.model.values import uid_like
 from dicomlab.part10.meta import EXPLICIT_LE
 from dicomlab.part10.walk import elements
 
@@ -280,9 +281,6 @@ def unreadable(tree: Tree) -> str:
         if problems:
             raw = "its value" if one.identifying else repr(problems[0][0][:40])
             return f"{one.name}: {raw} can't be read: {problems[0][1]}"
-        if vr == "UI" and not all(_UID.fullmatch(str(value).strip("\0 ")) for value in values if value != ""):
+        if vr == "UI" and not all(uid_like(str(value).strip("\0 ")) for value in values if value != ""):
             return f"{one.name}: no UID (digits and dots, at most 64)"
     return ""
-
-
-_UID = re.compile(r"[0-9.]{1,64}")

@@ -99,7 +99,11 @@ class _Provider:
         if self._outward.peer(receiver) is None:
             raise ups.refusal(ups.UNKNOWN_RECEIVER, receiver[:16])
         keys = {tag: entry for tag, entry in tree.items() if tag not in (_RECEIVER, _LOCK)}
-        return holdings.subscribe(uid, receiver, lock == "TRUE", read_keys(keys))
+        try:
+            asked = read_keys(keys)
+        except ServiceError as error:  # of a C-FIND it would be A900H
+            raise ups.refusal(ups.INVALID_ARGUMENT, str(error)) from error
+        return holdings.subscribe(uid, receiver, lock == "TRUE", asked)
 
 
 def _said(done: ups.Done) -> Done:

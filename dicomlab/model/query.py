@@ -17,7 +17,7 @@ from dicomlab.errors import UsageError
 from dicomlab.model.columns import LEVELS, Column, Level, column, columns, format_tag, read, standard_columns
 from dicomlab.model.options import options
 from dicomlab.model.summary import Summarised, Summary
-from dicomlab.model.values import DECIMAL, INTEGER
+from dicomlab.model.values import DECIMAL, INTEGER, uid_like
 
 MAX_QUERIES = 10_000
 """What several lists may multiply to."""
@@ -294,7 +294,7 @@ def _text(one: Column, value: object) -> str:
         raise UsageError(f"{where}: a backslash separates values in DICOM; give a list")
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text):
         raise UsageError(f"{where}: control characters can't be matched")
-    if one.vr == "UI" and (len(text) > 64 or not re.fullmatch(r"[0-9.]+", text)):
+    if one.vr == "UI" and not uid_like(text):
         raise UsageError(f"{where}: {text[:80]!r} is no UID (digits and dots, at most 64)")
     return text
 

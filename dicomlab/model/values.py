@@ -21,6 +21,7 @@ _LINES = frozenset("""LT ST UT""".split())
 PADDING = " \0\t\r\n"
 """What may stand around a value and means nothing; a value of nothing else is absent."""
 
+_UID = re.compile(r"[0-9.]{1,64}")
 TAG_TEXT = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 
 _DATE = re.compile(r"([0-9]{4})[.-]?([0-9]{2})[.-]?([0-9]{2})")
@@ -138,6 +139,11 @@ def _plain(raw: object) -> str:
 
 def _lines(raw: object) -> str:
     return _text(raw).rstrip(" \0")
+
+
+def uid_like(text: str) -> bool:
+    """Whether it can be a UID: digits and dots, at most 64; what devices make breaks finer rules (PS3.5 §9.1)."""
+    return _UID.fullmatch(text) is not None
 
 
 def shown(raw: object) -> str:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -264,10 +265,10 @@ def _asked(script: Script) -> tuple[Command, Transaction]:
     return command, Transaction.decode(data, EXPLICIT)
 
 
-def _report(script: Script, result: Result) -> int:
+def _report(script: Script, result: Result, event_type: int = 0, instance: str = tables.COMMITMENT_INSTANCE) -> int:
     event = Command.of(
-        "N-EVENT-REPORT-RQ", data=True, MessageID=7, EventTypeID=result.event_type,
-        AffectedSOPClassUID=tables.COMMITMENT, AffectedSOPInstanceUID=tables.COMMITMENT_INSTANCE,
+        "N-EVENT-REPORT-RQ", data=True, MessageID=7, EventTypeID=event_type or result.event_type,
+        AffectedSOPClassUID=tables.COMMITMENT, AffectedSOPInstanceUID=instance,
     )  # fmt: skip
     script.say(event, result.encode(EXPLICIT))
     command, _ = script.message()
@@ -292,6 +293,9 @@ def test_a_report_of_somebody_elses_transaction_is_not_believed() -> None:
         command, transaction = _asked(script)
         script.say(command.response(0))
         assert _report(script, Result("1.2.3.4", transaction.instances, {})) == 0x0112
+        whole = Result(transaction.uid, transaction.instances, {})
+        assert _report(script, whole, event_type=3) == 0x0113
+        assert _report(script, replace(whole, uid="1.2.3.4"), instance="no uid") == 0x0112
         assert _report(script, Result(transaction.uid, (), {transaction.instances[0]: 0x0110})) == 0
         script.release()
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from dicomlab.dimse import pdu, tables
 from dicomlab.dimse.association import Association, Message
-from dicomlab.dimse.command import Command
+from dicomlab.dimse.command import Command, encode_command
 from dicomlab.dimse.identifier import FAILED_SOP_INSTANCE_UID_LIST, encode_query, keys_of
 from dicomlab.dimse.negotiation import Proposal
 from dicomlab.dimse.reception import receiving
@@ -203,6 +204,22 @@ def test_a_search_is_cancelled_in_the_middle(start: Callable[..., Pacs]) -> None
         assert count < 59
 
 
+def test_a_cancel_of_something_else_ends_nothing(filled: Pacs) -> None:
+    cancel = encode_command(Command.of("C-CANCEL-RQ", MessageIDBeingRespondedTo=77))
+    find = encode_command(Command.of("C-FIND-RQ", data=True, MessageID=5, AffectedSOPClassUID=FIND, Priority=0))
+    data = encode_query("study", [(column("StudyInstanceUID"), "")], EXPLICIT)
+    with associate(filled) as association:
+        context = association.context_for(FIND)
+        assert context is not None
+        asked = [(pdu.COMMAND | pdu.LAST, find), (pdu.LAST, data)]
+        for values in (asked, [(pdu.COMMAND | pdu.LAST, cancel)]):
+            association.send_pdu(pdu.DataTransfer(tuple(pdu.PDV(context.id, *one) for one in values)))
+        statuses: list[int] = []
+        while not statuses or statuses[-1] in tables.PENDING:
+            statuses.append(association.answer("C-FIND-RSP", 5).command.status)
+        assert statuses == [0xFF00] * 3 + [0]
+
+
 # --- C-GET -----------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +263,22 @@ def test_get_of_nothing_is_a_success(filled: Pacs) -> None:
         # an instance of another study is not below this one
         responses, _ = ask(association, "GET", level="series", study="1.2.3.2", series="1.2.3.1.1")
         assert counts(responses[-1]) == (-1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("patient", "status", "completed"), [("P2", 0, 4), ("P1", 0, 0), ("P*", 0xA900, None)])
+@pytest.mark.parametrize("level", ["STUDY", "SERIES"])
+def test_get_in_the_patient_root_is_of_that_patient(
+    filled: Pacs, level: str, patient: str, status: int, completed: int | None
+) -> None:
+    """PS3.4 §C.4.3.2.1: what is below another patient is not below this one."""
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.PatientID, identifier.StudyInstanceUID = level, patient, "1.2.3.2"
+    identifier.SeriesInstanceUID = "1.2.3.2.1\\1.2.3.2.2"
+    root = tables.MODELS["patient", "GET"]
+    with filled.node.associate([root, (CT, [EXPLICIT])], scp=True) as session:
+        *_, final = session.request("C-GET", identifier, sop_class=root)
+    assert final.fields["Status"] == status
+    assert final.fields.get("NumberOfCompletedSuboperations") == completed
 
 
 def test_get_is_cancelled_between_two_suboperations(filled: Pacs) -> None:

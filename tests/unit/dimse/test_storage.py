@@ -10,8 +10,9 @@ from pydicom import dcmread
 from pydicom.filereader import read_dataset
 
 from dicomlab.dimse.negotiation import Proposal, peer_of
-from dicomlab.dimse.storage import batches, is_uid, recode, send_instance
+from dicomlab.dimse.storage import batches, recode, send_instance
 from dicomlab.errors import ServiceError
+from dicomlab.model.values import uid_like
 from dicomlab.part10.files import read_file_meta
 from tests.unit.dimse.holdings import BIG_ENDIAN, CT, EXPLICIT, IMPLICIT, JPEG, instance, write
 from tests.unit.dimse.scripted import Script, playing
@@ -86,4 +87,4 @@ def test_what_is_broken_is_not_encoded_anew(source: str) -> None:
     ("text", "ok"), [("1.2.3", True), ("", False), ("1" * 65, False), ("1.2/..", False), ("١", False)]
 )
 def test_what_can_be_a_uid(text: str, ok: bool) -> None:
-    assert is_uid(text) is ok
+    assert uid_like(text) is ok

@@ -62,16 +62,23 @@ def test_a_failure_without_a_reason_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets", [b"", Transaction("", BOTH).encode(EXPLICIT), Transaction("1.2", ()).encode(EXPLICIT)]
+    "octets",
+    [
+        b"",
+        Transaction("", BOTH).encode(EXPLICIT),
+        Transaction("1.2\nroot: all is well", BOTH).encode(EXPLICIT),
+        Transaction("1.2", ()).encode(EXPLICIT),
+    ],
 )
 def test_what_is_no_request(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="Transaction UID"):
         Transaction.decode(octets, EXPLICIT)
 
 
-def test_what_is_no_result() -> None:
+@pytest.mark.parametrize("octets", [b"", Result("x", BOTH, {}).encode(EXPLICIT)])
+def test_what_is_no_result(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="Transaction UID"):
-        Result.decode(b"", EXPLICIT)
+        Result.decode(octets, EXPLICIT)
 
 
 @given(st.binary(max_size=200))

@@ -142,6 +142,8 @@ def test_who_has_no_port_hears_nothing(archive: Archive) -> None:
         (tables.UPS_WATCH, "N-ACTION", GLOBAL, {"ActionTypeID": 3}, {"ReceivingAE": "LAB1"}, 0x0115),
         (tables.UPS_WATCH, "N-ACTION", FILTERED, {"ActionTypeID": 3},
          {"ReceivingAE": "LAB1", "DeletionLock": "FALSE"}, 0x0115),
+        (tables.UPS_WATCH, "N-ACTION", FILTERED, {"ActionTypeID": 3},
+         {"ReceivingAE": "LAB1", "DeletionLock": "FALSE", "PatientBirthDate": "soon"}, 0x0115),
         (tables.UPS_WATCH, "N-ACTION", "1.2.3", {"ActionTypeID": 5}, {"ReceivingAE": "LAB1"}, 0xC314),
         (tables.UPS_WATCH, "N-ACTION", "1.2.3", {"ActionTypeID": 9}, {}, 0x0123),
         (tables.UPS_WATCH, "N-CREATE", "1.2.3", {}, {}, 0x0122),
