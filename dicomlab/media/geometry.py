@@ -10,9 +10,9 @@ PS3.3 §C.7.6.2 (Image Plane Module), §C.7.6.16.2 (functional groups), §C.8.8.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ SAME_MM = 0.01
 _OFF_GRID = 0.01
 """How far a plane may lie off the regular grid, as a part of the distance between planes."""
 _TILT_DEGREES = 0.1
+_COSINE_DIGITS, _SPACING_DIGITS = 3, 4
+"""Decimals to which directions and spacings (mm) are the same."""
+_MIDDLE = 0.1
+"""How near to the middle between two of them a value is taken for either."""
 
 SPLITTERS = (
     "ImageType", "StackID", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "TemporalPositionIndex",
@@ -98,16 +102,17 @@ class Stack:
         for step in self.planes:
             given = iter(step)
             steps.append(tuple(None if at in missing else next(given) for at in range(len(step) + len(missing))))
-        return Stack(
-            tuple(steps), self.dimension, self.values, self.affine, (), self.duplicates, self.tilt_degrees, self.notes
-        )
+        return replace(self, planes=tuple(steps), gaps=())
 
     def without_duplicates(self) -> Stack:
         """Of planes in the same place, the first only."""
         if not self.duplicates:
             return self
-        places = _places([plane for plane in self.planes[0] if plane is not None])
-        return _on_a_grid([[place[0] for place in places]], self.dimension, self.values, self.notes)
+        steps = [[plane for plane in step if plane is not None] for step in self.planes]
+        sizes = [len(place) for place in _places(steps[0])]
+        firsts = [sum(sizes[:at]) for at in range(len(sizes))]
+        found = _on_a_grid([[step[at] for at in firsts] for step in steps], self.dimension, self.values, self.notes)
+        return replace(found, notes=tuple(dict.fromkeys(found.notes)))
 
 
 def stacks(planes: Iterable[Plane]) -> list[Stack]:
@@ -131,9 +136,12 @@ def stacks(planes: Iterable[Plane]) -> list[Stack]:
     ------
     PS3.3 §C.7.6.2.1.1 (position and orientation).
     """
-    groups: dict[Any, list[Plane]] = defaultdict(list)
+    groups: dict[Any, list[Plane]] = {}
     for plane in planes:
-        groups[_geometry(plane)].append(plane)
+        keys = _geometries(plane)
+        first = next(keys)
+        key = first if first in groups else next((one for one in keys if one in groups), first)
+        groups.setdefault(key, []).append(plane)
     found: list[Stack] = []
     for group in groups.values():
         group.sort(key=lambda plane: (plane.number, plane.source, plane.frame))
@@ -141,14 +149,27 @@ def stacks(planes: Iterable[Plane]) -> list[Stack]:
     return sorted(found, key=lambda stack: -sum(map(len, stack.planes)))
 
 
-def _geometry(plane: Plane) -> Any:
-    def rounded(values: Sequence[float] | None, digits: int) -> Any:
-        return values and tuple(round(value, digits) + 0.0 for value in values)
+def _geometries(plane: Plane) -> Iterator[Any]:
+    """What planes of one volume have in common, rounded; then the same as it would be, had it been a trifle otherwise.
 
-    return (
-        plane.frame_of_reference_uid, rounded(plane.orientation, 3), plane.size, rounded(plane.spacing_mm, 4),
-        plane.position_mm is None, plane.pixels,
-    )  # fmt: skip
+    Scanners write the same direction with other last digits from slice to slice, also on both sides of where it is
+    rounded up or down.
+    """
+    orientation = [_roundings(one, _COSINE_DIGITS) for one in plane.orientation or ()]
+    spacing = [_roundings(one, _SPACING_DIGITS) for one in plane.spacing_mm or ()]
+    same = (plane.frame_of_reference_uid, plane.size, plane.position_mm is None, plane.pixels)
+    for rounded in product(*orientation, *spacing):
+        yield (*same, len(orientation), rounded)
+
+
+def _roundings(value: float, digits: int) -> tuple[float, ...]:
+    """The whole number that is nearest, and the other one where the value lies about in the middle."""
+    scaled = value * 10.0**digits
+    nearest = round(scaled, 0) + 0.0
+    away = scaled - nearest
+    if abs(away) < 0.5 - _MIDDLE:
+        return (nearest,)
+    return (nearest, nearest + (1 if away > 0 else -1))
 
 
 def _stacks_of(group: list[Plane]) -> list[Stack]:
@@ -251,15 +272,16 @@ def _on_a_grid(steps: list[list[Plane]], dimension: str, values: tuple[Any, ...]
         return Stack(whole, dimension, values, notes=tuple(said))
     corner = np.array(first.position_mm)
     gaps: tuple[int, ...] = ()
-    duplicates = sum(len(place) - 1 for place in _places(planes))
+    places = _places(planes)
+    duplicates = len(steps) * (len(planes) - len(places))
     affine: Floats | None
-    if len(planes) - duplicates == 1:
+    if len(places) == 1:
         thickness = first.thickness_mm or 1.0
         if not first.thickness_mm:
             said.append("one slice of unknown thickness: 1 mm stands in the affine")
         step = normal * thickness
     else:
-        positions = np.array([place[0].position_mm for place in _places(planes)])
+        positions = np.array([place[0].position_mm for place in places])
         step, gaps, even = _step(positions, normal)
         if not even:
             distances = np.diff(positions @ normal)

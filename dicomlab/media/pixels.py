@@ -129,7 +129,7 @@ class NativeReader:
 def shaped(raw: NDArray[np.uint8], image: Image, frame: int) -> NDArray[Any]:
     """Octets as the stored values of one frame, (rows, columns) or (rows, columns, samples); unused bits are cleared.
 
-    `raw` may be changed.
+    Luminance and chrominance become RGB, as decoders give it of compressed images. `raw` may be changed.
     """
     rows, columns, samples = image.value("Rows"), image.value("Columns"), image.value("SamplesPerPixel", 1)
     if image.value("BitsAllocated") == 1:
@@ -142,8 +142,14 @@ def shaped(raw: NDArray[np.uint8], image: Image, frame: int) -> NDArray[Any]:
     if samples == 1:
         return values.reshape(rows, columns)
     if image.value("PlanarConfiguration") == 1:
-        return np.moveaxis(values.reshape(samples, rows, columns), 0, -1)
-    return values.reshape(rows, columns, samples)
+        values = np.moveaxis(values.reshape(samples, rows, columns), 0, -1)
+    else:
+        values = values.reshape(rows, columns, samples)
+    if image.value("PhotometricInterpretation") == "YBR_FULL" and samples == 3 and values.dtype == np.uint8:
+        from pydicom.pixels.processing import convert_color_space
+
+        return convert_color_space(values, "YBR_FULL", "RGB")
+    return values
 
 
 def without_unused_bits(values: NDArray[Any], image: Image) -> NDArray[Any]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.media.cells import Cells, plan_of, raws_of
-from dicomlab.media.geometry import Plane
+from dicomlab.media.geometry import SAME_MM, Plane
 from dicomlab.media.header import DatasetReader, reader_of, row_of
 from dicomlab.media.walker import Read, Walked, grammar_of, walk
 from dicomlab.model.columns import Column, column, columns, read
-from dicomlab.part10.meta import FileMeta
+from dicomlab.part10.meta import EXPLICIT_BE, FileMeta
 from dicomlab.part10.transcode import UNCOMPRESSED
 from dicomlab.part10.walk import Octets
 
@@ -29,12 +31,17 @@ HEADER: tuple[Column, ...] = columns(
     HighBit PixelRepresentation ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness
     RescaleSlope RescaleIntercept RescaleType Units DoseGridScaling DoseUnits GridFrameOffsetVector ImageType EchoTime
     DiffusionBValue DiffusionGradientOrientation TemporalPositionIdentifier TriggerTime AcquisitionNumber
-    AcquisitionTime ContentTime""".split()
+    AcquisitionTime ContentTime ModalityLUTSequence.ModalityLUTType""".split()
 )
 """What is read of each image."""
 PIXEL_DATA = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 MAX_FRAMES = 1 << 20
+_FAR_MM = 1e9
+"""Beyond which a number is no place, direction or distance."""
+_AXIAL = 1e-3
+"""How far the z of a normal may be from 1 where planes are axial."""
 
+_LUT, _LUT_DESCRIPTOR, _LUT_DATA = 0x00283000, 0x00283002, 0x00283006
 _SHARED, _PER_FRAME, _OFFSETS, _LENGTHS = 0x52009229, 0x52009230, 0x7FE00001, 0x7FE00002
 _GROUPS: dict[int, tuple[str, ...]] = {
     0x00209113: ("ImagePositionPatient",),
@@ -58,6 +65,25 @@ _MULTI_FRAME_NAMES = {
 Values = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ModalityLUT:
+    """A table from stored values to those of the modality.
+
+    Source
+    ------
+    PS3.3 §C.11.1.1 (Modality LUT Module).
+    """
+
+    first: int
+    """The stored value that the first entry is for; what lies below takes it too, what lies beyond takes the last."""
+    entries: NDArray[np.uint16]
+
+    def __call__(self, stored: NDArray[Any]) -> NDArray[np.uint16]:
+        """The values of the modality."""
+        places = np.clip(stored.astype(np.int64) - self.first, 0, len(self.entries) - 1)
+        return self.entries[places]
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One image file: what its header says, its planes, and where its pixels lie."""
@@ -74,6 +100,8 @@ class Image:
     encapsulated: bool
     extended_offsets: tuple[bytes, bytes] | None = None
     """Extended Offset Table and its lengths, where they are."""
+    lut: ModalityLUT | None = None
+    """What gives the values of the modality where that is no slope and intercept."""
 
     def value(self, name: str, default: Any = None) -> Any:
         """One cell, or what stands for an absent one."""
@@ -118,8 +146,38 @@ def read_image(octets: Octets, meta: FileMeta, source: int = 0) -> Image | None:
     undefined = element.length >= 8 and bytes(reader.octets[element.value - 4 : element.value]) == b"\xff" * 4
     return Image(
         values, meta.transfer_syntax_uid, tuple(_planes(reader, values, source, frames)), keyword, element.value,
-        element.length, undefined, _table(reader),
+        element.length, undefined, _table(reader), _modality_lut(reader, values, meta.transfer_syntax_uid),
     )  # fmt: skip
+
+
+def _modality_lut(reader: DatasetReader, values: Values, syntax: str) -> ModalityLUT | None:
+    """The Modality LUT; None where there is none.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It is not what it says.
+    """
+    element = reader.element(_LUT)
+    item = next((one for _, one in reader.items(element, {_LUT_DESCRIPTOR, _LUT_DATA})), None) if element else None
+    if item is None:
+        return None
+    big = syntax == EXPLICIT_BE
+    described, data = item.element(_LUT_DESCRIPTOR), item.element(_LUT_DATA)
+    if described is None or data is None or described.length != 6:
+        raise RemoteProtocolError("a Modality LUT without descriptor or data", section="PS3.3 §C.11.1.1")
+    signed = values.get("PixelRepresentation") == 1
+    units = Struct(">HhH" if big and signed else ">HHH" if big else "<HhH" if signed else "<HHH")
+    count, first, bits = units.unpack(item.octets[described.value : described.end])
+    count = count or 1 << 16
+    width = 1 if bits <= 8 and data.length < 2 * count else 2
+    if width * count > data.length:
+        raise RemoteProtocolError(
+            f"a Modality LUT of {count} entries in {data.length} octets", section="PS3.3 §C.11.1.1"
+        )
+    raw = bytes(item.octets[data.value : data.value + width * count])
+    entries = np.frombuffer(raw, dtype=f"{'>' if big else '<'}u{width}").astype(np.uint16)
+    return ModalityLUT(first, entries)
 
 
 def _table(reader: DatasetReader) -> tuple[bytes, bytes] | None:
@@ -131,6 +189,7 @@ def _table(reader: DatasetReader) -> tuple[bytes, bytes] | None:
 
 _PLAN = plan_of(HEADER)
 _CELLS = Cells(HEADER, _PLAN)
+_LUT_SLOT = _PLAN.tags.index(_LUT)
 
 
 def walk_header(read: Read, size: int, head: bytes, meta: FileMeta) -> Walked:
@@ -174,8 +233,8 @@ def slices(walked: Sequence[Walked], metas: Sequence[FileMeta], numbers: Sequenc
     Returns
     -------
     list of Image or None
-        None for whatever is no plain slice (several frames, colour, no position of its own, no pixels): that takes
-        :func:`read_image`.
+        None for whatever is no plain slice (several frames, colour, no position of its own, no pixels, a table instead
+        of slope and intercept): that takes :func:`read_image`.
 
     Source
     ------
@@ -195,6 +254,7 @@ def slices(walked: Sequence[Walked], metas: Sequence[FileMeta], numbers: Sequenc
             found.pixel_offset and values.get("NumberOfFrames", 1) == 1 and values.get("SamplesPerPixel", 1) == 1
             and values.get("BitsAllocated") in (8, 16) and values.get("Rows") and values.get("Columns")
             and "ImagePositionPatient" in values and "GridFrameOffsetVector" not in values
+            and found.values[_LUT_SLOT] is None
         )  # fmt: skip
         images.append(
             Image(
@@ -235,11 +295,13 @@ def _planes(reader: DatasetReader, values: Values, source: int, frames: int) -> 
 
 
 def _shifted(values: Values, offsets: Sequence[Any], frame: int) -> tuple[float, ...] | None:
-    """Where a frame of a dose grid lies (PS3.3 §C.8.8.3.2)."""
+    """Where a frame of a dose grid lies: so far along the normal or, in axial planes, at that z (PS3.3 §C.8.8.3.2)."""
     position, orientation = _floats(values, "ImagePositionPatient", 3), _floats(values, "ImageOrientationPatient", 6)
     if position is None or orientation is None or offsets[frame] is None or offsets[0] is None:
         return None
     normal = np.cross(orientation[:3], orientation[3:])
+    if offsets[0] and abs(abs(normal[2]) - 1) < _AXIAL and abs(offsets[0] - position[2]) < SAME_MM:
+        return (position[0], position[1], float(offsets[frame]))
     return tuple((np.array(position) + normal * (offsets[frame] - offsets[0])).tolist())
 
 
@@ -308,7 +370,7 @@ def _plane(values: Values, source: int, frame: int) -> Plane:
 
 def _floats(values: Values, name: str, count: int) -> tuple[float, ...] | None:
     found = values.get(name)
-    if not isinstance(found, tuple) or len(found) != count or any(one is None for one in found):
+    if not isinstance(found, tuple) or len(found) != count or any(one is None or abs(one) > _FAR_MM for one in found):
         return None
     return tuple(float(one) for one in found)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _THREADS = min(4, os.cpu_count() or 1)
 _WORTH_THREADS = 32 << 20
 """Octets of pixels from which several threads read faster than one."""
+_PALETTE = "PALETTE COLOR: each value is the number of a colour in a palette, and measures nothing"
 _AHEAD = 8
 """Files that are handed to an executor before the first comes back, for each of its workers or so."""
 
@@ -88,7 +89,7 @@ class Volume(Summarised):
         self.series_uid: str = image.value("SeriesInstanceUID", "")
         self.modality: str = image.value("Modality", "")
         self.description: str = image.value("SeriesDescription", "")
-        self.notes = (*stack.notes, *notes)
+        self.notes = (*stack.notes, *notes, *([_PALETTE] if self._palette else []))
         samples = image.value("SamplesPerPixel", 1)
         steps = (len(stack.planes),) if stack.dimension else ()
         rows_columns = self._first.size
@@ -214,9 +215,14 @@ class Volume(Summarised):
 
     @property
     def rescale(self) -> tuple[float, float] | None:
-        """Slope and intercept from stored values to :attr:`array`; None where planes differ."""
+        """Slope and intercept from stored values to :attr:`array`; None where planes differ or have a table."""
         found = {(place.plane.slope, place.plane.intercept) for place in self._places()}
-        return found.pop() if len(found) == 1 else None
+        tables = any(self._sources[place.plane.source].image.lut for place in self._places())
+        return found.pop() if len(found) == 1 and not tables else None
+
+    @property
+    def _palette(self) -> bool:
+        return bool(self._image.value("PhotometricInterpretation") == "PALETTE COLOR")
 
     @property
     def inverted(self) -> bool:
@@ -225,16 +231,16 @@ class Volume(Summarised):
 
     @cached_property
     def array(self) -> NDArray[Any]:
-        """The rescaled values (Hounsfield units, dose, ...: see :attr:`unit`) as float32; colour as it is stored."""
+        """The rescaled values (Hounsfield units, dose, ...: see :attr:`unit`) as float32; colour as RGB."""
         return self.to_numpy(None if "sample" in self.dims else "float32")
 
     @property
     def unit(self) -> str:
         """What the values are: ``HU``, ``BQML``, ``GY``; ``""`` where the images don't say."""
         image = self._image
-        for name in ("RescaleType", "Units", "DoseUnits"):
+        for name in ("RescaleType", "ModalityLUTSequence.ModalityLUTType", "Units", "DoseUnits"):
             if value := image.value(name):
-                return str(value)
+                return str(value[0] if isinstance(value, tuple) else value)
         return "HU" if self.modality == "CT" and self._first.intercept else ""
 
     def to_numpy(
@@ -249,8 +255,8 @@ class Volume(Summarised):
         Parameters
         ----------
         dtype : dtype or None
-            A floating type gets rescaled values (stored value times slope plus intercept, each plane by its own);
-            None the stored values, in their own type.
+            A floating type gets the values of the modality (stored value times slope plus intercept, or by its Modality
+            LUT, each plane by its own); None the stored values, in their own type. Colour is RGB.
         executor : concurrent.futures.Executor, optional
             Decodes compressed pixels: a ``ProcessPoolExecutor``, or ``Client.get_executor()`` of dask. Decoders hold
             Python's lock, so threads don't help.
@@ -356,7 +362,7 @@ class Volume(Summarised):
         return self._again(self._stack.without_duplicates())
 
     def _again(self, stack: Stack) -> Volume:
-        own = self.notes[len(self._stack.notes) :]
+        own = tuple(note for note in self.notes[len(self._stack.notes) :] if note != _PALETTE)
         return self if stack is self._stack else Volume(self._sources, stack, own, self._references)
 
     # --- face ------------------------------------------------------------------------------------------------------
@@ -473,8 +479,9 @@ class _Filling:
         target = self._out[place.at]
         if target.shape != stored.shape:
             raise RemoteProtocolError(f"pixels of shape {stored.shape}, not {target.shape}", section="PS3.3 §C.7.6.3")
-        np.copyto(target, stored, casting="unsafe")
-        if self._rescaled:
+        lut = self._sources[place.plane.source].image.lut if self._rescaled else None
+        np.copyto(target, stored if lut is None else lut(stored), casting="unsafe")
+        if self._rescaled and lut is None:
             if place.plane.slope != 1.0:
                 target *= target.dtype.type(place.plane.slope)
             if place.plane.intercept != 0.0:

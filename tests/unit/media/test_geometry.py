@@ -97,6 +97,31 @@ def test_duplicates_that_nothing_tells_apart() -> None:
     assert (less.duplicates, less.affine is not None) == (0, True)
 
 
+def test_duplicates_of_every_step_are_left_out_and_no_step_is_lost() -> None:
+    steps = [row([0.0, 2.0, 2.0, 6.0, 6.0], EchoTime=echo) for echo in (5.0, 10.0)]
+    stack = only([*steps[0], *steps[1]])
+    assert (stack.duplicates, len(stack.planes), stack.slices) == (4, 2, 5)
+    bare = stack.without_duplicates()
+    assert (bare.duplicates, len(bare.planes), bare.slices, bare.gaps) == (0, 2, 3, (2,))
+    assert bare.values == (5.0, 10.0)
+    assert [[plane.traits["EchoTime"] for plane in step if plane] for step in bare.planes] == [[5.0] * 3, [10.0] * 3]
+    assert len(bare.notes) == len(set(bare.notes)) == 2
+
+
+@pytest.mark.parametrize("edge", [0.9995, 0.3125, -0.0005])
+@pytest.mark.parametrize("noise", [1e-8, 1e-6])
+def test_last_digits_on_both_sides_of_a_rounding_make_no_other_volume(edge: float, noise: float) -> None:
+    def turned(sign: float) -> tuple[float, ...]:
+        cosine = edge + sign * noise
+        sine = (1 - cosine**2) ** 0.5
+        return (cosine, sine, 0.0, -sine, cosine, 0.0)
+
+    stack = only([plane(n, (0.0, 0.0, 2.0 * n), turned(1 if n % 2 else -1)) for n in range(6)])
+    assert stack.slices == 6
+    spacing = (0.48825, 0.48825)
+    assert only([plane(n, (0, 0, 2.0 * n), spacing=tuple(one + (-1) ** n * 1e-8 for one in spacing)) for n in range(6)])
+
+
 @pytest.mark.parametrize(
     "name", ["EchoTime", "DiffusionBValue", "TemporalPositionIndex", "TriggerTime", "AcquisitionTime"]
 )

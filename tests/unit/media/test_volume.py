@@ -331,6 +331,83 @@ def test_a_dose_grid(tmp_path: Path) -> None:
     assert ours.spacing_mm == pytest.approx((10, 10, float(dose.GridFrameOffsetVector[1])))
 
 
+@pytest.mark.parametrize(
+    ("orientation", "offsets", "expected"),
+    [
+        ((1, 0, 0, 0, 1, 0), (0, 2, 4), (10, 12, 14)),
+        ((1, 0, 0, 0, -1, 0), (0, 2, 4), (10, 8, 6)),
+        ((1, 0, 0, 0, -1, 0), (10, 12, 14), (10, 12, 14)),  # those are the z of each plane, whatever the normal is
+        ((1, 0, 0, 0, 0, 1), (10, 12, 14), (10, 10, 10)),  # and these can't be
+    ],
+)
+def test_planes_of_a_dose_grid_by_offset_or_by_place(
+    orientation: tuple[int, ...], offsets: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    dose = image(1, (0, 0, 10), orientation=orientation, modality="RTDOSE", NumberOfFrames=3, BitsStored=16, HighBit=15)
+    dose.GridFrameOffsetVector, dose.DoseGridScaling, dose.PixelData = list(offsets), 0.5, pixels(1).tobytes() * 3
+    (ours,) = MediaSet(write(tmp_path, [dose])).volumes(progress=False)
+    assert dict(zip(ours.frames["frame"], ours.frames["z_mm"], strict=True)) == dict(enumerate(expected))
+
+
+@pytest.mark.parametrize("syntax", [None, ExplicitVRBigEndian, JPEGLSLossless])
+def test_a_modality_lut_in_place_of_slope_and_intercept(syntax: str | None, tmp_path: Path) -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "SS", [4000, -8, 16])
+    table.ModalityLUTType = "OD"
+    table.add_new("LUTData", "OW", (np.arange(4000) * 3 + 7).astype("<u2").tobytes())
+    more = {"RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None, "PixelRepresentation": 1}
+    images = [image(n, at, ModalityLUTSequence=[table], **more) for n, at in enumerate(line(3), 1)]
+    for one in images:
+        one.PixelData = (pixels(one.InstanceNumber) % 2000).tobytes()
+        if syntax == JPEGLSLossless:
+            compress(one, syntax, encoding_plugin="pyjpegls")
+        if syntax == ExplicitVRBigEndian:
+            one.file_meta.TransferSyntaxUID = syntax
+            one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
+    if syntax == ExplicitVRBigEndian:
+        table.LUTData = np.frombuffer(table.LUTData, "<u2").astype(">u2").tobytes()
+    ours = volume(write(tmp_path, images))
+    stored = np.stack([pixels(n) % 2000 for n in (1, 2, 3)]).astype(int)
+    assert np.array_equal(ours.array, np.clip(stored + 8, 0, 3999) * 3 + 7)
+    assert (ours.unit, ours.rescale) == ("OD", None)
+    assert np.array_equal(ours.to_numpy(None, progress=False), stored)
+
+
+@pytest.mark.parametrize("descriptor", [[5000, 0, 16], [8, 0]])
+def test_a_modality_lut_that_can_not_be(descriptor: list[int], tmp_path: Path) -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", descriptor)
+    table.add_new("LUTData", "OW", bytes(64))
+    write(tmp_path, [image(n, at, ModalityLUTSequence=[table]) for n, at in enumerate(line(2), 1)])
+    with pytest.raises(UsageError, match="a Modality LUT"):
+        volume(tmp_path)
+
+
+def test_places_beyond_reason_are_none(tmp_path: Path) -> None:
+    far = image(1, (0, 0, 0))
+    far.ImageOrientationPatient = ["1e307"] * 6
+    (ours,) = MediaSet(write(tmp_path, [far])).volumes(progress=False)
+    assert ours.notes[0].startswith("no position and orientation")
+
+
+def test_values_that_measure_nothing_say_so(tmp_path: Path) -> None:
+    ours = volume(write(tmp_path, stack(count=2, PhotometricInterpretation="PALETTE COLOR")))
+    assert any("PALETTE COLOR" in note for note in ours.notes)
+    assert ours.without_duplicates().with_gaps_filled().notes == ours.notes
+
+
+def test_luminance_and_chrominance_are_rgb_compressed_or_not(tmp_path: Path) -> None:
+    more = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL", "PlanarConfiguration": 0, "BitsAllocated": 8,
+            "BitsStored": 8, "HighBit": 7, "RescaleSlope": None, "RescaleIntercept": None}  # fmt: skip
+    red = bytes((76, 85, 255)) * (SIDE[0] * SIDE[1])
+    plain, packed = (image(n, at, PixelData=red, **more) for n, at in enumerate(line(2), 1))
+    apart = np.moveaxis(np.frombuffer(red, "u1").reshape(*SIDE, 3), -1, 0).tobytes()
+    planes = image(3, line(3)[2], **more | {"PixelData": apart, "PlanarConfiguration": 1})
+    compress(packed, RLELossless, encoding_plugin="pydicom")
+    ours = volume(write(tmp_path, [plain, packed, planes]))
+    assert np.abs(ours.array.astype(int) - (254, 0, 0)).max() <= 1
+
+
 # --- hostile --------------------------------------------------------------------------------------------------------
 
 
