@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -36,17 +36,38 @@ def transfer_syntax(codec: str, width: int, height: int, rate_hz: Fraction) -> s
     Raises
     ------
     UsageError
-        Another codec, or more than its level allows (PS3.5 §8.2.7, §8.2.8, §8.2.11).
+        Another codec, an odd size, or more than its level allows (PS3.5 §8.2.7, §8.2.8, §8.2.11).
     """
     if codec not in ENCODERS:
         raise UsageError(f"{codec!r} is none of {', '.join(ENCODERS)}")
+    if width % 2 or height % 2:
+        raise UsageError(f"{width} x {height} has no whole 4:2:0 chroma: form='lossless' takes any size")
     if codec == "hevc":
         if width > 4096 or height > 2304 or rate_hz > 60:
             raise UsageError(f"{width} x {height} at {rate_hz} Hz is beyond HEVC level 5.1 (PS3.5 §8.2.11)")
         return HEVC
     if width > 1920 or height > 1088 or rate_hz > 60:
-        raise UsageError(f"{width} x {height} at {rate_hz} Hz is beyond H.264 level 4.2: codec='hevc' (PS3.5 §8.2.7)")
+        raise UsageError(
+            f"{width} x {height} at {rate_hz} Hz is beyond H.264 level 4.2: 'hevc' takes more (PS3.5 §8.2.7)"
+        )
     return H264_42 if rate_hz > 30 and height > 720 else H264
+
+
+def can_encode(codec: str, width: int, height: int, rate_hz: Fraction) -> None:
+    """See whether a video of that size can be encoded, before there is one.
+
+    Raises
+    ------
+    UsageError
+        The codec does not take that size or rate.
+    MissingExtra
+        PyAV is not installed, or its FFmpeg has no such encoder.
+    """
+    transfer_syntax(codec, width, height, rate_hz)
+    av = _av()
+    name = ENCODERS[codec][0]
+    if name not in av.codecs_available:
+        raise MissingExtra(f"this PyAV has no encoder {name}: pip install 'dicomlab[video]'")
 
 
 def open_video(what: str | Path, *, camera: bool = False) -> tuple[int, int, Fraction, Iterator[NDArray[np.uint8]]]:
@@ -107,9 +128,7 @@ class VideoEncoder:
         PyAV is not installed, or its FFmpeg has no such encoder.
     """
 
-    def __init__(
-        self, path: Path, codec: str, width: int, height: int, rate_hz: Fraction, *, quality: int = 18
-    ) -> None:
+    def __init__(self, path: Path, codec: str, width: int, height: int, rate_hz: Fraction) -> None:
         self._av = av = _av()
         name, self.transfer_syntax_uid = ENCODERS[codec][0], transfer_syntax(codec, width, height, rate_hz)
         try:
@@ -134,19 +153,19 @@ class VideoEncoder:
         frame.pts = self.frames
         frame.time_base = 1 / Fraction(self._stream.average_rate or self._stream.rate)
         self.frames += 1
-        self._write(self._stream.encode(frame))
+        self._write(frame)
 
     def finish(self) -> None:
         """Encode what is left and close the file."""
-        self._write(self._stream.encode(None))
+        self._write(None)
         self._container.close()
 
-    def _write(self, packets: Iterable[Any]) -> None:
+    def _write(self, frame: Any) -> None:
         try:
-            for packet in packets:
+            for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except (self._av.FFmpegError, OSError) as error:
-            raise Interrupted(f"the medium failed while encoding: {error}", endpoint="encoder") from error
+            raise Interrupted(f"the encoder or its medium failed: {error}", endpoint="encoder") from error
 
 
 class LiveEncoder:

@@ -11,22 +11,27 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from queue import Full, Queue
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomlab.errors import DicomlabError, UsageError
+from dicomlab.errors import DicomlabError, ProtocolError, UsageError
 from dicomlab.model.progress import Control, OnProgress, Operation, Work
 from dicomlab.model.report import LEDGER_NAME, Outcome, Report, ledger_head
 from dicomlab.part10.medium import medium_errors
 from dicomlab.rtv.audio import AudioFormat
-from dicomlab.rtv.frames import AudioBlock, Frame, FrameMetadata
-from dicomlab.rtv.storage import Part, Sound, Stored, store_audio, store_video
+from dicomlab.rtv.clock import NS_PER_S, instant_of
+from dicomlab.rtv.frames import AudioBlock, Frame
+from dicomlab.rtv.reception import VideoReception
+from dicomlab.rtv.storage import Part, Stored, can_store, fillable, store_video
 from dicomlab.rtv.video import VideoFormat
+from dicomlab.rtv.waveform import Sound, store_audio
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,6 +43,8 @@ FORMS = ("h264", "hevc", "uncompressed", "lossless")
 QUEUE_FRAMES = 8
 """Frames of the stream's pool that wait for the spool; all but :data:`LEFT_FRAMES` of a larger pool."""
 LEFT_FRAMES = 8
+MAX_SILENCE_S = 10
+"""Missing sound in a row that is filled in; after a longer hole a further instance begins."""
 MAX_INSTANCE_OCTETS = (1 << 32) - (1 << 20)
 """Of Pixel Data: rolled over before 4 GiB."""
 
@@ -78,7 +85,9 @@ def record(
     Raises
     ------
     UsageError
-        Another form.
+        Another form, or one that does not take a size, rate or colour of the stream.
+    MissingExtra
+        The form needs a codec that is not installed.
     Unreachable
         Nothing came.
     Interrupted, Refused
@@ -103,6 +112,9 @@ def record(
 def _record(  # noqa: PLR0917
     live: LiveStream, folder: Path, spool: Path, seconds: float, form: Form, most: int, control: Control
 ) -> Report:
+    for reception in live._opened().receptions:
+        if isinstance(reception, VideoReception):
+            can_store(reception.video, form)
     with medium_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         spool.mkdir(parents=True, exist_ok=True)
@@ -110,14 +122,19 @@ def _record(  # noqa: PLR0917
     with _spooled(spool, max(QUEUE_FRAMES, live.pool_frames - LEFT_FRAMES)) as tape:
         note = _fill(live, tape, seconds, control)
         try:
-            for part in tape.parts():
-                if isinstance(part.static, str):
-                    outcomes.append(Outcome(part.uid or "unknown", "failed", f"not stored: {part.static}"))
-                    continue
-                outcomes += store_video(part, folder, form, most)
+            everything: Iterator[Part | Sound] = chain(tape.parts(), tape.sounds())
+            for one in everything:
+                what = f"not stored: {one.static}" if isinstance(one.static, str) else ""
+                try:
+                    if isinstance(one, Part) and not what:
+                        outcomes += store_video(one, folder, form, most)
+                    elif isinstance(one, Sound) and not what:
+                        outcomes += store_audio(one, folder)
+                except (ProtocolError, UsageError) as error:  # of what this one is: the others are stored
+                    what = f"not stored: {error}"
+                if what:
+                    outcomes.append(Outcome(one.uid or "unknown", "failed", what))
                 control.advance(0)
-            for sound in tape.sounds():
-                outcomes += store_audio(sound, folder)
         except DicomlabError as error:
             error.partial = _report(live, outcomes, folder, False, str(error))
             raise
@@ -138,7 +155,6 @@ def _report(live: LiveStream, outcomes: list[Outcome], folder: Path, complete: b
 
 def _fill(live: LiveStream, tape: Tape, seconds: float, control: Control) -> str:
     """Spool until the time is over; gives why not all of it is there."""
-    live.start()
     station = live._opened()
     taking = threading.Thread(target=tape.run, name="dicomlab spool", daemon=True)
     taking.start()
@@ -183,6 +199,19 @@ class Entry:
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One packet of sound on the tape, and how many samples before it never came."""
+
+    stream: int
+    at: int
+    octets: int
+    gap_samples: int
+    timestamp: int
+    received_ns: int
+    uid: str
+
+
 @dataclass
 class Tape:
     """The spool: frames one after the other in one file, sound in another, and what there is to know of each."""
@@ -192,8 +221,7 @@ class Tape:
     folder: Path
     queue_frames: int = QUEUE_FRAMES
     entries: list[Entry] = field(default_factory=list)
-    blocks: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """Of sound: stream, RTP timestamp, octets, samples missing before."""
+    blocks: list[Block] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     error: DicomlabError | None = None
 
@@ -204,9 +232,7 @@ class Tape:
         self._videos: list[tuple[Any, VideoFormat]] = []
         self._audios: list[AudioFormat] = []
         self._statics: dict[str, Dataset] = {}
-        self._sound_metadata: FrameMetadata | None = None
-        self._at = 0
-        self._sound_origin_ns: int | None = None
+        self._at = self._sound_at = 0
 
     def take(self, what: Frame | AudioBlock) -> None:
         """Take something, from the receiving thread: waits for nobody."""
@@ -244,11 +270,12 @@ class Tape:
         if isinstance(what, AudioBlock):
             if what.audio not in self._audios:
                 self._audios.append(what.audio)
-            if what.metadata is not None and what.metadata.static is not None:
-                self._sound_metadata = what.metadata
             self.sound.write(what.octets)
-            entry = (self._audios.index(what.audio), what.timestamp, len(what.octets), what.gap_samples)
-            self.blocks.append(entry)
+            stream, size = self._audios.index(what.audio), len(what.octets)
+            self.blocks.append(
+                Block(stream, self._sound_at, size, what.gap_samples, what.timestamp, what.received_ns, _uid_of(what))
+            )
+            self._sound_at += size
             return
         key = what.flow or what.video
         found = [at for at, (known, _) in enumerate(self._videos) if known == key]
@@ -270,47 +297,77 @@ class Tape:
         for stream, (_, video) in enumerate(self._videos):
             own = [one for one in self.entries if one.stream == stream]
             for uid, entries in _by_uid(own):
-                static: Dataset | str | None = self._statics.get(uid) if uid else None
-                if static is None and (uid or self._statics):
-                    static = f"{len(entries)} frames whose identity never came"
+                static = self._static_of(uid, bool(self._statics), f"{len(entries)} frames")
                 facts = [one.facts for one in entries]
                 yield Part(uid, static, video, facts, [one.at for one in entries], self._read)
+
+    def _static_of(self, uid: str, others_are_known: bool, what: str) -> Dataset | str | None:
+        """Whose it is; a text where that is somebody's and never came."""
+        static = self._statics.get(uid) if uid else None
+        return f"{what} whose identity never came" if static is None and (uid or others_are_known) else static
 
     def _read(self, at: int, size: int) -> NDArray[np.uint8]:
         self.pictures.seek(at)
         return np.frombuffer(self.pictures.read(size), np.uint8)
 
     def sounds(self) -> Iterator[Sound]:
-        """The sound of each stream."""
+        """The sound of each stream, split where the SOP Instance changes and where a hole is too long to fill."""
         self.sound.flush()
-        self.sound.seek(0)
-        octets = self.sound.read()
         for stream, audio in enumerate(self._audios):
-            pieces: list[bytes] = []
-            at = gaps = 0
-            first: int | None = None
-            for which, timestamp, size, gap in self.blocks:
-                if which == stream:
-                    first = timestamp if first is None else first
-                    fill = min(gap, audio.rate_hz * 60) if pieces else 0
-                    gaps += fill
-                    pieces += [bytes(fill * audio.sample_octets), octets[at : at + size]]
-                at += size
-            yield Sound(self._sound_metadata, audio, b"".join(pieces), gaps, first or 0)
+            own = [one for one in self.blocks if one.stream == stream]
+            known = any(one.uid for one in own)
+            for uid, blocks in _by_uid(own):
+                static = self._static_of(uid, known, f"{len(blocks)} packets of sound")
+                for run in _without_long_holes(blocks, audio):
+                    yield self._sound_of(uid, static, audio, run)
+
+    def _sound_of(self, uid: str, static: Dataset | str | None, audio: AudioFormat, run: list[Block]) -> Sound:
+        octets = bytearray()
+        for one in run:
+            if octets:
+                octets += bytes(one.gap_samples * audio.sample_octets)
+            self.sound.seek(one.at)
+            octets += self.sound.read(one.octets)
+        first = run[0]
+        origin_ns = instant_of(first.timestamp, audio.rate_hz, first.received_ns)
+        if abs(origin_ns - first.received_ns) > NS_PER_S:  # its timestamps do not count from the epoch
+            origin_ns = first.received_ns
+        return Sound(uid, static, audio, bytes(octets), sum(one.gap_samples for one in run[1:]), origin_ns)
 
 
-def _uid_of(frame: Frame) -> str:
-    return frame.metadata.meta.sop_instance_uid if frame.metadata is not None else ""
+def _without_long_holes(blocks: list[Block], audio: AudioFormat) -> Iterator[list[Block]]:
+    run: list[Block] = []
+    there = 0
+    for one in blocks:
+        since_ns = one.received_ns - run[0].received_ns if run else 0
+        if run and not fillable(
+            one.gap_samples + 1, audio.rate_hz * MAX_SILENCE_S, there, since_ns, Fraction(audio.rate_hz)
+        ):
+            yield run
+            run, there = [], 0
+        there += (one.gap_samples if run else 0) + one.octets // audio.sample_octets
+        run.append(one)
+    if run:
+        yield run
 
 
-def _by_uid(entries: list[Entry]) -> Iterator[tuple[str, list[Entry]]]:
-    uids = [one.uid for one in entries]
+def _uid_of(what: Frame | AudioBlock) -> str:
+    return what.metadata.meta.sop_instance_uid if what.metadata is not None else ""
+
+
+Taped = TypeVar("Taped", Entry, Block)
+
+
+def _by_uid(entries: list[Taped]) -> Iterator[tuple[str, list[Taped]]]:
+    uids: list[str] = [one.uid for one in entries]
+    after, later = [""] * len(uids), ""
+    for at in range(len(uids) - 1, -1, -1):
+        after[at] = later = uids[at] or later
     for at, uid in enumerate(uids):
         if not uid:
             before = uids[at - 1] if at else ""
-            after = next((later for later in uids[at + 1 :] if later), "")
-            uids[at] = before if before == after or not after else after if not before else ""
-    run: list[Entry] = []
+            uids[at] = before if before == after[at] or not after[at] else after[at] if not before else ""
+    run: list[Taped] = []
     for at, one in enumerate(entries):
         if run and uids[at] != uids[at - 1]:
             yield uids[at - 1], run

@@ -2,15 +2,17 @@
 
 Source
 ------
-PS3.3 §A.32.5 (Video Endoscopic), §A.32.7 (Video Photographic), §A.8.5 (Multi-frame True Color SC), §A.34.10 (General
-Audio Waveform); PS3.17 §PPPP.8.1; PS3.5 §A.4.
+PS3.3 §A.32.5 (Video Endoscopic), §A.32.7 (Video Photographic), §A.8.5 (Multi-frame True Color SC); PS3.17
+§PPPP.8.1; PS3.5 §A.4.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -26,11 +28,12 @@ from dicomlab.model.report import FRAMES_SUFFIX, Outcome
 from dicomlab.part10.files import FileWriter
 from dicomlab.part10.medium import medium_errors
 from dicomlab.part10.meta import EXPLICIT_LE
-from dicomlab.rtv.audio import AudioFormat, decode_samples
-from dicomlab.rtv.clock import instant_of, utc_of
+from dicomlab.rtv.clock import utc_of
 from dicomlab.rtv.device import icc_profile, new_uid
-from dicomlab.rtv.frames import MISSING_COLOUR, Frame, FrameMetadata
+from dicomlab.rtv.encode import VideoEncoder, can_encode
+from dicomlab.rtv.frames import MISSING_COLOUR, Frame
 from dicomlab.rtv.metadata import VIDEO_PHOTOGRAPHIC, encode_dataset
+from dicomlab.rtv.samples import rgb_of
 from dicomlab.rtv.udp import tai_now_ns
 from dicomlab.rtv.video import VideoFormat
 
@@ -40,10 +43,11 @@ if TYPE_CHECKING:
 VIDEO_ENDOSCOPIC_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
 VIDEO_PHOTOGRAPHIC_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.4.1"
 TRUE_COLOR_SC_STORAGE = "1.2.840.10008.5.1.4.1.1.7.4"
-GENERAL_AUDIO_STORAGE = "1.2.840.10008.5.1.4.1.1.9.4.2"
 JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 MAX_FILLED_FRAMES = 600
 """Missing frames in a row that are filled in; after a longer hole a further instance begins."""
+AHEAD_S = 2
+"""By how much a stream's own time may be ahead of ours: more is no hole but a lie, and is not filled in."""
 
 _PIXEL_DATA = b"\xe0\x7f\x10\x00OB\0\0"
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -80,23 +84,49 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """Sound of one flow, missing samples being 0."""
-
-    metadata: FrameMetadata | None
-    audio: AudioFormat
-    octets: bytes
-    gap_samples: int
-    timestamp: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Slot:
     """One frame of an instance: of the tape, or (``at`` is None) one that is missing."""
 
     facts: Stored | None
     at: int | None
     timestamp: int
+
+
+def can_store(video: VideoFormat, form: str) -> None:
+    """See whether video of that format can be stored in that form, before any of it is recorded.
+
+    Raises
+    ------
+    MissingExtra
+        The form needs a codec that is not installed.
+    UsageError
+        The form does not allow the size or rate, or the colours have no way to RGB.
+    """
+    small = replace(video, width=16, height=16)
+    rgb_of(np.zeros(small.frame_octets, np.uint8), small)
+    if form in ("h264", "hevc"):
+        can_encode(form, video.width, video.height, video.rate_hz)
+    elif form == "lossless":
+        _jpeg_ls_encoder()
+
+
+def fillable(passed: int, limit: int, there: int, since_ns: int, rate_hz: Fraction) -> bool:
+    """Whether what is missing before something can be filled in: no more of it than time itself has passed for.
+
+    Parameters
+    ----------
+    passed : int
+        Frames or samples from the one before to this one, by their timestamps.
+    limit : int
+        Most of them that are filled in.
+    there : int
+        How many there are since the last hole.
+    since_ns : int
+        How long that took on the clock of this machine.
+    rate_hz : Fraction
+        Of frames or samples.
+    """
+    return passed == 1 or 0 < passed <= min(limit, int((since_ns / 1e9 + AHEAD_S) * rate_hz) - there)
 
 
 # ------------------------------------------------------------------------------------------------------------- video
@@ -127,11 +157,14 @@ def _instances(part: Part, limit: int) -> Iterator[list[_Slot]]:
     ticks = Fraction(90_000) / part.video.rate_hz
     slots: list[_Slot] = []
     before: int | None = None
+    there, began_ns = 0, part.facts[0].received_ns
     for facts, at in zip(part.facts, part.places, strict=True):
         passed = 1 if before is None else round(((facts.timestamp - before) & 0xFFFFFFFF) / ticks)
-        if not 0 < passed <= MAX_FILLED_FRAMES and slots:
-            yield slots
-            slots, passed = [], 1
+        if not fillable(passed, MAX_FILLED_FRAMES, there, facts.received_ns - began_ns, part.video.rate_hz):
+            if slots:
+                yield slots
+            slots, passed, there, began_ns = [], 1, 0, facts.received_ns
+        there += passed
         for step in range(1, passed):
             assert before is not None
             slots.append(_Slot(None, None, (before + int(step * ticks)) & 0xFFFFFFFF))
@@ -154,7 +187,7 @@ def _store(part: Part, slots: list[_Slot], folder: Path, form: str, series: tupl
     sop_class = TRUE_COLOR_SC_STORAGE
     if lossy:
         sop_class = VIDEO_ENDOSCOPIC_STORAGE if endoscopic else VIDEO_PHOTOGRAPHIC_STORAGE
-    ds: Any = _common(part.static, sop_class, series, _origin(slots))
+    ds: Any = common(part.static, sop_class, series, _origin(slots))
     ds.Modality = "ES" if endoscopic else "XC"
     _describe(ds, video, slots)
     path = folder / f"{ds.SOPInstanceUID}.dcm"
@@ -164,7 +197,7 @@ def _store(part: Part, slots: list[_Slot], folder: Path, form: str, series: tupl
         _secondary(ds, part, slots)
         written = _store_frames(ds, part, slots, path, compressed=form == "lossless")
     _write_table(path.with_suffix(FRAMES_SUFFIX), str(ds.SOPInstanceUID), slots)
-    return _judged(written, _shortcomings(part, slots, form))
+    return judged(written, _shortcomings(part, slots, form))
 
 
 def _shortcomings(part: Part, slots: Sequence[_Slot], form: str) -> list[str]:
@@ -183,9 +216,8 @@ def _shortcomings(part: Part, slots: Sequence[_Slot], form: str) -> list[str]:
     return found
 
 
-def _judged(written: Outcome, shortcomings: Sequence[str]) -> Outcome:
-    from dataclasses import replace
-
+def judged(written: Outcome, shortcomings: Sequence[str]) -> Outcome:
+    """A warning, where it falls short of what was sent."""
     if not shortcomings:
         return written
     return replace(written, result="warning", status=f"0000H Success; {'; '.join(shortcomings)}")
@@ -198,7 +230,8 @@ _NOT_STORED = (
 """Of the static part: what belongs to the stream, or what the recorder says itself."""
 
 
-def _common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int) -> Dataset:
+def common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int) -> Dataset:
+    """What every instance has: what the static part says of patient, study and equipment, and when it began."""
     from pydicom import Dataset
 
     ds: Any = copy.deepcopy(static) if static is not None else Dataset()  # the stream goes on with its own
@@ -209,9 +242,11 @@ def _common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int
                     "ReferringPhysicianName", "Manufacturer"):  # fmt: skip
         if keyword not in ds:
             setattr(ds, keyword, "")
-    began = utc_of(origin_ns)
+    zone = str(ds.get("TimezoneOffsetFromUTC", ""))
+    zone = zone if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", zone) else "+0000"  # the day of the study is in it too
+    began = utc_of(origin_ns) + timedelta(minutes=int(f"{zone[0]}1") * (int(zone[1:3]) * 60 + int(zone[3:])))
     ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.TimezoneOffsetFromUTC = "+0000"
+    ds.TimezoneOffsetFromUTC = zone
     if "StudyInstanceUID" not in ds:
         ds.StudyInstanceUID = new_uid()
         ds.StudyDate, ds.StudyTime = began.strftime("%Y%m%d"), began.strftime("%H%M%S")
@@ -220,8 +255,8 @@ def _common(static: Any, sop_class: str, series: tuple[str, int], origin_ns: int
     ds.SeriesNumber = ds.get("SeriesNumber") or 1
     ds.ContentDate, ds.ContentTime = began.strftime("%Y%m%d"), began.strftime("%H%M%S.%f")
     ds.AcquisitionDateTime = began.strftime("%Y%m%d%H%M%S.%f")
-    ds.InstanceCreationDate = utc_of(tai_now_ns()).strftime("%Y%m%d")
-    ds.InstanceCreationTime = utc_of(tai_now_ns()).strftime("%H%M%S")
+    made = began + timedelta(microseconds=(tai_now_ns() - origin_ns) // 1000)
+    ds.InstanceCreationDate, ds.InstanceCreationTime = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
     return ds  # type: ignore[no-any-return]
 
 
@@ -246,7 +281,7 @@ def _describe(ds: Any, video: VideoFormat, slots: Sequence[_Slot]) -> None:
     ds.AcquisitionContextSequence = ds.get("AcquisitionContextSequence", [])
     ds.BurnedInAnnotation = "NO"
     if "AnatomicRegionSequence" not in ds:
-        ds.AnatomicRegionSequence = [_code("261665006", "SCT", "Unknown")]
+        ds.AnatomicRegionSequence = [code("261665006", "SCT", "Unknown")]
     if "ICCProfile" not in ds:
         ds.ICCProfile = icc_profile()
 
@@ -308,8 +343,6 @@ def pictures(part: Part, slots: Sequence[_Slot]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _store_lossy(ds: Any, part: Part, slots: Sequence[_Slot], path: Path, codec: str) -> Outcome:
-    from dicomlab.rtv.encode import VideoEncoder
-
     video = part.video
     with medium_errors(path.parent), TemporaryDirectory(dir=path.parent, prefix=".encoding-") as scratch:
         stream = Path(scratch) / "stream"
@@ -325,7 +358,7 @@ def _store_lossy(ds: Any, part: Part, slots: Sequence[_Slot], path: Path, codec:
         ds.LossyImageCompressionMethod = "ISO_14496_10" if codec == "h264" else "ISO_23008_2"
         raw = video.frame_octets * sum(slot.at is not None for slot in slots)
         ds.LossyImageCompressionRatio = f"{raw / max(size, 1):.4g}"
-        writer = _begin(ds, encoder.transfer_syntax_uid, path)
+        writer = begin(ds, encoder.transfer_syntax_uid, path)
         try:
             writer.write(_PIXEL_DATA + b"\xff\xff\xff\xff" + _ITEM + b"\0\0\0\0")
             writer.write(_ITEM + (size + size % 2).to_bytes(4, "little"))
@@ -341,7 +374,7 @@ def _store_lossy(ds: Any, part: Part, slots: Sequence[_Slot], path: Path, codec:
 
 def _store_frames(ds: Any, part: Part, slots: Sequence[_Slot], path: Path, *, compressed: bool) -> Outcome:
     encode = _jpeg_ls(ds) if compressed else None
-    writer = _begin(ds, JPEG_LS_LOSSLESS if compressed else EXPLICIT_LE, path)
+    writer = begin(ds, JPEG_LS_LOSSLESS if compressed else EXPLICIT_LE, path)
     try:
         if encode is None:
             size = ds.Rows * ds.Columns * 3 * len(slots)
@@ -362,13 +395,18 @@ def _store_frames(ds: Any, part: Part, slots: Sequence[_Slot], path: Path, *, co
     return writer.finish()
 
 
-def _jpeg_ls(ds: Any) -> Callable[[NDArray[np.uint8]], bytes]:
+def _jpeg_ls_encoder() -> Any:
     from pydicom.pixels.encoders.base import get_encoder
     from pydicom.uid import UID
 
     encoder = get_encoder(UID(JPEG_LS_LOSSLESS))
     if not encoder.is_available:
         raise MissingExtra("lossless recording needs a JPEG-LS encoder: pip install 'dicomlab[codecs]'")
+    return encoder
+
+
+def _jpeg_ls(ds: Any) -> Callable[[NDArray[np.uint8]], bytes]:
+    encoder = _jpeg_ls_encoder()
     options = {
         "rows": ds.Rows, "columns": ds.Columns, "samples_per_pixel": 3, "number_of_frames": 1, "bits_allocated": 8,
         "bits_stored": 8, "pixel_representation": 0, "photometric_interpretation": "RGB", "planar_configuration": 0,
@@ -376,7 +414,7 @@ def _jpeg_ls(ds: Any) -> Callable[[NDArray[np.uint8]], bytes]:
     return lambda rgb: encoder.encode(np.ascontiguousarray(rgb), index=None, **options)
 
 
-def _begin(ds: Any, syntax: str, path: Path) -> FileWriter:
+def begin(ds: Any, syntax: str, path: Path) -> FileWriter:
     """Write the data set up to its Pixel Data or Waveform Data."""
     writer = FileWriter(path, Arrival(str(ds.SOPClassUID), str(ds.SOPInstanceUID), syntax, None, "record"))
     try:
@@ -411,55 +449,8 @@ def _write_table(path: Path, uid: str, slots: Sequence[_Slot]) -> None:
         table.to_parquet(path, index=False)
 
 
-# ------------------------------------------------------------------------------------------------------------- sound
-
-
-def store_audio(sound: Sound, folder: Path) -> Iterator[Outcome]:
-    """Write sound as General Audio Waveform of 16 bit.
-
-    Raises
-    ------
-    Interrupted, Refused
-        The medium.
-    """
-    from pydicom import Dataset
-
-    audio = sound.audio
-    samples = decode_samples(sound.octets, audio)
-    if not len(samples):
-        return
-    static = sound.metadata.static if sound.metadata is not None else None
-    origin_ns = instant_of(sound.timestamp, audio.rate_hz, tai_now_ns())
-    ds: Any = _common(static, GENERAL_AUDIO_STORAGE, (new_uid(), 1), origin_ns)
-    ds.Modality = "AU"
-    wide = audio.bits == 24
-    narrow = np.clip((samples + 128) >> 8, -32_768, 32_767) if wide else samples
-    item: Any = Dataset()
-    item.WaveformOriginality = "ORIGINAL"
-    item.NumberOfWaveformChannels, item.NumberOfWaveformSamples = audio.channels, len(samples)
-    item.SamplingFrequency = audio.rate_hz
-    item.WaveformBitsAllocated, item.WaveformSampleInterpretation = 16, "SS"
-    item.ChannelDefinitionSequence = [_channel(at) for at in range(audio.channels)]
-    item.add_new(0x54001010, "OW", narrow.astype("<i2").tobytes())
-    ds.WaveformSequence = [item]
-    ds.AcquisitionContextSequence = ds.get("AcquisitionContextSequence", [])
-    writer = _begin(ds, EXPLICIT_LE, folder / f"{ds.SOPInstanceUID}.dcm")
-    found = [f"{sound.gap_samples} samples missing, as silence"] if sound.gap_samples else []
-    found += ["24 bit stored as 16"] if wide else []
-    yield _judged(writer.finish(), found)
-
-
-def _channel(at: int) -> Dataset:
-    from pydicom import Dataset
-
-    item: Any = Dataset()
-    item.ChannelLabel = f"Channel {at + 1}"
-    item.ChannelSourceSequence = [_code("109112", "DCM", "Ambient room environment")]
-    item.WaveformBitsStored = 16
-    return item  # type: ignore[no-any-return]
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    """A coded concept (PS3.3 §8)."""
     from pydicom import Dataset
 
     item: Any = Dataset()

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from dicomlab import Archive, Broadcast, LiveStream
-from dicomlab.errors import Interrupted, Refused, Unreachable, UsageError
+from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.model.report import FRAMES_SUFFIX, Report
-from dicomlab.rtv import recorder
+from dicomlab.rtv import clock, recorder, waveform
+from dicomlab.rtv.audio import AudioFormat
+from dicomlab.rtv.frames import AudioBlock, Frame, FrameMetadata
 from dicomlab.rtv.samples import rgb_of
 from dicomlab.rtv.sources import video_source
+from dicomlab.rtv.storage import Part, Stored, _instances
 from dicomlab.rtv.video import VideoFormat
 from tests.peers.processes import need
+from tests.unit.rtv.test_metadata import META
 
 SMALL = VideoFormat(64, 48, depth=8, sampling="RGB", range="FULL")
+MONO = AudioFormat(1, 48_000, 16)
 PICTURES = list(np.random.default_rng(5).integers(0, 256, (6, 48, 64, 3), np.uint8))
 STUDY = {
     "PatientName": "Synthetic^Ada", "PatientID": "SYN-1", "PatientBirthDate": "19800101", "PatientSex": "F",
@@ -130,8 +140,9 @@ def test_a_hole_is_never_silent(tmp_path: Path) -> None:
     assert set(ticks) == {1800}
 
 
-def test_two_patients_are_two_instances(tmp_path: Path) -> None:
-    cast = Broadcast(PICTURES, format=SMALL, rate_hz=50, loop=True, **STUDY)
+def test_two_patients_are_two_instances_in_picture_and_in_sound(tmp_path: Path) -> None:
+    sound = itertools.repeat(np.ones((4800, 2), np.int32))
+    cast = Broadcast(PICTURES, format=SMALL, rate_hz=50, loop=True, audio=sound, **STUDY)
     with LiveStream(cast) as live, cast:
         next(iter(live.frames(1)))
         operation = live.record(tmp_path, seconds=30, form="uncompressed", progress=False, background=True)
@@ -144,8 +155,13 @@ def test_two_patients_are_two_instances(tmp_path: Path) -> None:
         report = operation.result(30)
     assert report.note == "cancelled"
     stored = [dcmread(tmp_path / one.path) for one in report if one.result != "failed"]
-    assert [ds.PatientID for ds in stored] == ["SYN-1", "SYN-2"]
-    for ds in stored:
+    found = [(ds.Modality, ds.PatientID, ds.PatientName) for ds in stored]
+    who = [("SYN-1", "Synthetic^Ada"), ("SYN-2", "Synthetic^Ben")]
+    assert found == [(modality, *one) for modality in ("ES", "AU") for one in who]
+    began = [ds.ContentTime for ds in stored]
+    assert began[:2] == sorted(began[:2])
+    assert began[2:] == sorted(began[2:])
+    for ds in stored[:2]:
         uids = {item.get("TimeOfFrameGroupSequence") is not None for item in ds.PerFrameFunctionalGroupsSequence}
         assert True in uids
 
@@ -241,6 +257,121 @@ def test_plain_st_2110_is_recorded_without_a_patient(tmp_path: Path) -> None:
     ds = dcmread(tmp_path / outcome.path)
     assert ds.PatientID == ""
     assert outcome.result in ("done", "warning")
+
+
+@pytest.mark.parametrize(
+    ("size", "form", "why"),
+    [((2048, 1088), "h264", "level 4.2"), ((66, 49), "h264", "4:2:0"), ((64, 48), "uncompressed", "no matrix")],
+)
+def test_a_form_that_can_not_hold_the_stream_is_told_before_anything_is_recorded(
+    size: tuple[int, int], form: str, why: str, tmp_path: Path
+) -> None:
+    colour = "UNSPECIFIED" if why == "no matrix" else "BT709"
+    video = VideoFormat(*size, depth=8, colorimetry=colour)
+    cast = Broadcast([np.zeros(video.frame_octets, np.uint8)], format=video, **STUDY)
+    with LiveStream(cast) as live, pytest.raises(UsageError, match=why):
+        live.record(tmp_path / "to", seconds=30, form=form, progress=False)
+    assert not (tmp_path / "to").exists()
+
+
+BEGAN_NS = 1_764_000_037_000_000_000
+
+
+@contextmanager
+def tape(folder: Path) -> Iterator[recorder.Tape]:
+    """A tape to which a test writes."""
+    with recorder._spooled(folder) as one:
+        yield one
+
+
+def written(one: recorder.Tape, *what: Frame | AudioBlock) -> None:
+    for each in what:
+        one._write(each)
+
+
+def of_patient(number: int) -> FrameMetadata:
+    static = Dataset()
+    static.PatientID, static.SOPInstanceUID = f"SYN-{number}", f"1.2.{number}"
+    static.StudyInstanceUID = "1.2.3"
+    static.TimezoneOffsetFromUTC, static.StudyDate, static.StudyTime = "+0130", "20251124", "180000"
+    return FrameMetadata(replace(META, sop_instance_uid=f"1.2.{number}"), None, static)
+
+
+def block(at_ms: int, *, stamp: int | None = None, gap: int = 0, patient: int | None = 1) -> AudioBlock:
+    """A millisecond of sound, which came when its time was."""
+    ticks = clock.rtp_timestamp(BEGAN_NS, 48_000) + (48 * at_ms if stamp is None else stamp)
+    metadata = of_patient(patient) if patient else None
+    return AudioBlock(MONO, ticks % (1 << 32), b"\1\0" * 48, gap, metadata, BEGAN_NS + at_ms * 1_000_000)
+
+
+def test_silence_is_filled_in_as_far_as_time_has_passed(tmp_path: Path) -> None:
+    """Ten seconds at most, and none of it where a sender's timestamps run away from the clock."""
+    lies = [block(n, stamp=n << 22, gap=1 << 20) for n in range(3001, 3101)]
+    with tape(tmp_path) as one:
+        written(one, block(0), block(1000, gap=47_952), *lies, block(60_000, gap=480_048))
+        sounds = list(one.sounds())
+    assert [(len(sound.octets) // 2, sound.gap_samples) for sound in sounds] == [
+        (48_048, 47_952), *[(48, 0)] * 101
+    ]  # fmt: skip
+    assert sounds[0].origin_ns == BEGAN_NS
+
+
+def test_sound_whose_timestamps_do_not_count_from_the_epoch_began_when_it_came(tmp_path: Path) -> None:
+    with tape(tmp_path) as one:
+        written(one, block(0, stamp=1 << 30))
+        (sound,) = one.sounds()
+    assert sound.origin_ns == BEGAN_NS
+
+
+def test_times_are_told_in_the_zone_of_the_study(tmp_path: Path) -> None:
+    with tape(tmp_path) as one:
+        written(one, block(0))
+        (outcome,) = waveform.store_audio(next(one.sounds()), tmp_path)
+    ds = dcmread(tmp_path / outcome.path)
+    assert (ds.StudyTime, ds.ContentDate, ds.ContentTime) == ("180000", "20251124", "173000.000000")
+    assert ds.TimezoneOffsetFromUTC == "+0130"
+
+
+def picture(at: int, stamp: int, patient: int | None) -> Frame:
+    packed = np.zeros(SMALL.frame_octets, np.uint8)
+    metadata = of_patient(patient) if patient else None
+    return Frame(SMALL, stamp % (1 << 32), packed, (), metadata, received_ns=BEGAN_NS + at * 20_000_000)
+
+
+def test_missing_frames_are_filled_in_as_far_as_time_has_passed() -> None:
+    rate = replace(SMALL, rate_hz=Fraction(50))
+    stamps = [0, 1800, 3 * 1800, *(n * 500 * 1800 for n in range(1, 40))]
+    facts = [Stored.of(picture(at, stamp, None)) for at, stamp in enumerate(stamps)]
+    parts = list(_instances(Part("", None, rate, facts, list(range(len(facts))), lambda at, size: np.zeros(1)), 10_000))
+    assert [len(slots) for slots in parts] == [4, *[1] * 39]
+
+
+def test_who_it_is_is_looked_for_once_however_long_nobody_is_told(tmp_path: Path) -> None:
+    """An hour of plain pictures: what is asked of each frame does not grow with their number."""
+    asked = 0
+
+    class Counted(recorder.Entry):
+        def __getattribute__(self, name: str) -> Any:
+            nonlocal asked
+            asked += name == "uid"
+            return super().__getattribute__(name)
+
+    entries = [Counted(0, 0, Stored(0, None, None, 0, (), b""), "") for _ in range(200_000)]
+    ((uid, own),) = recorder._by_uid(entries)  # type: ignore[type-var]
+    assert (uid, len(own), asked) == ("", 200_000, 200_000)
+
+
+def test_one_that_can_not_be_stored_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sender says may be what no data set can hold: the sound beside it is kept."""
+
+    def refuses(*_: Any) -> Any:
+        raise RemoteProtocolError("pictures of nothing", section="PS3.3")
+
+    monkeypatch.setattr(recorder, "store_video", refuses)
+    report = recorded(tmp_path, "uncompressed", audio=np.zeros((48_000, 2), np.int32))
+    assert sorted(one.result for one in report) == ["failed", "warning"]
+    assert "pictures of nothing" in str([one.status for one in report])
+    assert not report.complete
 
 
 def test_what_can_not_be_recorded(tmp_path: Path) -> None:
