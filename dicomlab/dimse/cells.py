@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dicomlab.dimse.identifier import CHARACTER_SET, TEXT, encodings_of, read_element
+from dicomlab.dimse.identifier import CHARACTER_SET, TEXT, encodings_of, read_element, without_padding
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import Cells, Column, read
 from dicomlab.model.values import PADDING, reader
@@ -140,7 +140,7 @@ class CellReader:
         assert typed is not None
         cell: object | None
         if slot.simple and value.isascii() and b"\\" not in value and b"\x1b" not in value:
-            text = value.decode("ascii").rstrip(" \0")
+            text = without_padding(value.decode("ascii"), column.vr)
             if not text.strip(PADDING):
                 cell = None
             else:

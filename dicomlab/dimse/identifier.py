@@ -383,10 +383,14 @@ def decode_values(octets: bytes, vr: str, encodings: tuple[str, ...]) -> list[An
     if vr not in TEXT and vr != "UN":
         return []
     text = decode_text(octets, encodings if vr in _BY_CHARACTER_SET or vr == "UN" else (DEFAULT,), person=vr == "PN")
-    text = text.rstrip(" \0")
-    if not text:
+    if not text.rstrip(" \0"):
         return []
-    return [text] if vr in _ONE_VALUE else [value.strip(" \0") for value in text.split("\\")]
+    return [without_padding(value, vr) for value in ([text] if vr in _ONE_VALUE else text.split("\\"))]
+
+
+def without_padding(value: str, vr: str) -> str:
+    """One value of text without its padding; LT, ST, UR and UT may begin with spaces."""
+    return value.rstrip(" \0") if vr in _ONE_VALUE else value.strip(" \0")
 
 
 # --- character sets --------------------------------------------------------------------------------------------------

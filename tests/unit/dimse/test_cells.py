@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dicomlab.dimse.cells import CellReader
@@ -69,6 +69,7 @@ def identifiers(draw: st.DrawFn) -> tuple[str, list[bytes]]:
 
 
 @given(identifiers())
+@example((IMPLICIT, [element(0x00080020, b"\0\1", IMPLICIT, b"DA")]))
 def test_cells_are_what_the_general_way_makes_of_it(case: tuple[str, list[bytes]]) -> None:
     syntax, rows = case
     reader = CellReader(COLUMNS, syntax, COLUMNS, {})
