@@ -8,15 +8,13 @@ PS3.4 Annex J (Storage Commitment Service Class); PS3.18 §13 (Storage Commitmen
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from dicomlab.archive.rows import Rows
+from dicomlab.archive.database import Database
 from dicomlab.dimse.commitment_scp import missing
-from dicomlab.errors import Interrupted, ServiceError
+from dicomlab.errors import ServiceError
 from dicomlab.model.commitment import DUPLICATE_TRANSACTION, Committed, Reference
 from dicomlab.model.protocols import Holdings
 
@@ -32,7 +30,7 @@ CREATE TABLE IF NOT EXISTS answered (
 """
 
 
-class CommitmentStore:
+class CommitmentStore(Database):
     """Both kinds in one file. Satisfies ``Inbox`` and ``Commitments``; several processes may have it open.
 
     Parameters
@@ -43,15 +41,8 @@ class CommitmentStore:
     """
 
     def __init__(self, path: Path, holdings: Holdings | None = None) -> None:
-        self._path, self._holdings = path, holdings
-        self._lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise Interrupted(f"the commitments can't be opened: {error}", endpoint=str(path)) from error
+        super().__init__(path, _SCHEMA, "the commitments")
+        self._holdings = holdings
         weakref.finalize(self, self._db.close)
 
     @property
@@ -59,31 +50,19 @@ class CommitmentStore:
         """Where it is."""
         return str(self._path.absolute())
 
-    def close(self) -> None:
-        """Close it."""
-        with self._lock:
-            self._db.close()
-
-    def _do(self, statement: str, *given: object) -> Rows:
-        with self._lock:
-            try:
-                return Rows(self._db, statement, given)
-            except sqlite3.Error as error:
-                raise Interrupted(f"the commitments failed: {error}", endpoint=str(self._path)) from error
-
     def _forget_the_oldest(self, table: str) -> None:
-        self._do(f"DELETE FROM {table} WHERE number <= (SELECT max(number) FROM {table}) - ?", MAX_TRANSACTIONS)
+        self.do(f"DELETE FROM {table} WHERE number <= (SELECT max(number) FROM {table}) - ?", MAX_TRANSACTIONS)
 
     # --- the inbox ---------------------------------------------------------------------------------------------------
 
     def expect(self, uid: str, references: Sequence[Reference], /) -> None:
         """A transaction is about to be asked for."""
-        self._do("INSERT OR IGNORE INTO expected (uid, instances) VALUES (?,?)", uid, json.dumps(list(references)))
+        self.do("INSERT OR IGNORE INTO expected (uid, instances) VALUES (?,?)", uid, json.dumps(list(references)))
         self._forget_the_oldest("expected")
 
     def take(self, uid: str, result: Committed, /) -> bool:
         """Take a result; of instances that were not asked for nothing is kept."""
-        row = self._do("SELECT instances FROM expected WHERE uid=?", uid).fetchone()
+        row = self.do("SELECT instances FROM expected WHERE uid=?", uid).fetchone()
         if row is None:
             return False
         asked = {(sop_class, instance) for sop_class, instance in json.loads(row[0])}
@@ -91,12 +70,12 @@ class CommitmentStore:
             tuple(one for one in result.committed if one in asked),
             {one: reason for one, reason in result.failed.items() if one in asked},
         )
-        self._do("UPDATE expected SET result=? WHERE uid=? AND result IS NULL", _text(kept), uid)
+        self.do("UPDATE expected SET result=? WHERE uid=? AND result IS NULL", _text(kept), uid)
         return True
 
     def result(self, uid: str, /) -> Committed | None:
         """The result of a transaction, if it has come."""
-        row = self._do("SELECT result FROM expected WHERE uid=?", uid).fetchone()
+        row = self.do("SELECT result FROM expected WHERE uid=?", uid).fetchone()
         return _read(row[0]) if row and row[0] else None
 
     # --- what we commit to -------------------------------------------------------------------------------------------
@@ -105,7 +84,7 @@ class CommitmentStore:
         """Answer a request for commitment, and remember the answer."""
         failed = missing(self._holdings, references) if self._holdings is not None else {}
         answer = Committed(tuple(one for one in references if one not in failed), failed)
-        done = self._do("INSERT OR IGNORE INTO answered (uid, result) VALUES (?,?)", uid, _text(answer))
+        done = self.do("INSERT OR IGNORE INTO answered (uid, result) VALUES (?,?)", uid, _text(answer))
         if not done.rowcount:
             raise ServiceError("0131H Duplicate transaction UID", status=DUPLICATE_TRANSACTION)
         self._forget_the_oldest("answered")
@@ -113,7 +92,7 @@ class CommitmentStore:
 
     def answered(self, uid: str, /) -> Committed | None:
         """What was answered to a transaction."""
-        row = self._do("SELECT result FROM answered WHERE uid=?", uid).fetchone()
+        row = self.do("SELECT result FROM answered WHERE uid=?", uid).fetchone()
         return _read(row[0]) if row else None
 
 

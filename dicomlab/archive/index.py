@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomlab.archive.rows import Rows
-from dicomlab.errors import Interrupted
+from dicomlab.archive.database import Database
 from dicomlab.model.columns import STANDARD, UNIQUE_KEY, Level, columns
 from dicomlab.model.protocols import Held
 
@@ -58,94 +55,69 @@ class Entry:
     header: dict[str, list[Any]]
 
 
-class Index:
+class Index(Database):
     """The table of what is stored, shared by all threads of the archive."""
 
     def __init__(self, path: Path, folder: Path) -> None:
+        super().__init__(path, _SCHEMA, "the index", version=FORMAT, durable=False)
         self._folder = folder
-        self._lock = threading.RLock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
-                raise Interrupted(f"index of format {version}; this version reads {FORMAT}", endpoint=str(path))
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
-        except sqlite3.Error as error:
-            raise Interrupted(f"the index can't be opened: {error}", endpoint=str(path)) from error
-
-    def close(self) -> None:
-        """Close the table."""
-        with self._lock:
-            self._db.close()
 
     def __len__(self) -> int:
-        return int(self._execute("SELECT count(*) FROM instances").fetchone()[0])
+        return int(self.do("SELECT count(*) FROM instances").fetchone()[0])
 
     def totals(self) -> dict[str, int]:
         """How much is stored: patients, studies, series, instances, octets."""
-        row = self._execute(
+        row = self.do(
             "SELECT count(DISTINCT patient_id), count(DISTINCT study_instance_uid),"
             " count(DISTINCT series_instance_uid), count(*), coalesce(sum(size), 0) FROM instances"
         ).fetchone()
         return dict(zip(("patients", "studies", "series", "instances", "octets"), row, strict=True))
 
-    def _execute(self, statement: str, values: Sequence[object] = ()) -> Rows:
-        with self._lock:
-            try:
-                return Rows(self._db, statement, values)
-            except sqlite3.Error as error:
-                raise Interrupted(f"the index failed: {error}", endpoint=str(self._folder)) from error
-
     def add(self, entry: Entry) -> None:
         """Add one instance, or put it in the place of the one with its UID."""
         held = entry.held
-        self._execute(
+        self.do(
             "INSERT OR REPLACE INTO instances VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                held.sop_instance_uid,
-                held.series_instance_uid,
-                held.study_instance_uid,
-                entry.patient_id,
-                held.sop_class_uid,
-                held.transfer_syntax_uid,
-                held.meta_length,
-                held.size,
-                held.path.relative_to(self._folder).as_posix(),
-                entry.sha256,
-                json.dumps(entry.header),
-            ),
+            held.sop_instance_uid,
+            held.series_instance_uid,
+            held.study_instance_uid,
+            entry.patient_id,
+            held.sop_class_uid,
+            held.transfer_syntax_uid,
+            held.meta_length,
+            held.size,
+            held.path.relative_to(self._folder).as_posix(),
+            entry.sha256,
+            json.dumps(entry.header),
         )
 
     def get(self, sop_instance_uid: str) -> Entry | None:
         """Look one instance up."""
-        row = self._execute("SELECT * FROM instances WHERE sop_instance_uid=?", (sop_instance_uid,)).fetchone()
+        row = self.do("SELECT * FROM instances WHERE sop_instance_uid=?", sop_instance_uid).fetchone()
         return self._entry(row) if row else None
 
     def select(self, narrow: dict[Level, Sequence[str]]) -> list[Entry]:
         """Give the entries whose unique keys are among those given, by level; no level given: all of them."""
         level = max(narrow, key=list(_COLUMN).index, default=None)
         if level is None:
-            return [self._entry(row) for row in self._execute("SELECT * FROM instances").fetchall()]
+            return [self._entry(row) for row in self.do("SELECT * FROM instances").fetchall()]
         found: list[Entry] = []
         uids = list(dict.fromkeys(narrow[level]))
         for start in range(0, len(uids), _UIDS_PER_STATEMENT):
             some = uids[start : start + _UIDS_PER_STATEMENT]
             marks = ",".join("?" * len(some))
-            rows = self._execute(f"SELECT * FROM instances WHERE {_COLUMN[level]} IN ({marks})", some).fetchall()
+            rows = self.do(f"SELECT * FROM instances WHERE {_COLUMN[level]} IN ({marks})", *some).fetchall()
             found += map(self._entry, rows)
         sets = {one: set(wanted) for one, wanted in narrow.items()}
         return [e for e in found if all(_unique(e, one) in wanted for one, wanted in sets.items())]
 
     def paths(self) -> set[str]:
         """Give the relative paths of all files that are indexed."""
-        return {row[0] for row in self._execute("SELECT path FROM instances").fetchall()}
+        return {row[0] for row in self.do("SELECT path FROM instances").fetchall()}
 
     def forget(self, relative: str) -> None:
         """Take the entry of a file that is gone out."""
-        self._execute("DELETE FROM instances WHERE path=?", (relative,))
+        self.do("DELETE FROM instances WHERE path=?", relative)
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         sop, series, study, patient, sop_class, syntax, meta, size, path, sha256, header = row

@@ -6,14 +6,11 @@ done or not done, never half.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dicomlab.errors import Interrupted
+from dicomlab.archive.database import Database
 
 FORMAT = 1
 
@@ -35,46 +32,12 @@ CREATE TABLE IF NOT EXISTS performed (
 """
 
 
-class Workflow:
+class Workflow(Database):
     """The table, shared by all threads of the archive."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
-                raise Interrupted(f"workflow of format {version}; this version reads {FORMAT}", endpoint=str(path))
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
-        except sqlite3.Error as error:
-            raise Interrupted(f"the workflow table can't be opened: {error}", endpoint=str(path)) from error
-
-    def close(self) -> None:
-        """Close the table."""
-        with self._lock:
-            self._db.close()
+        super().__init__(path, _SCHEMA, "the workflow table", version=FORMAT)
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Carry one statement out, by itself or as a part of the change that this thread makes, and give its rows."""
-        with self._lock:
-            try:
-                return self._db.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise Interrupted(f"the workflow table failed: {error}", endpoint=str(self._path)) from error
-
-    @contextmanager
-    def change(self) -> Iterator[None]:
-        """Make of everything in the block one change: all of it is kept, or, after an error, nothing."""
-        with self._lock:
-            self.rows("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.rows("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self.rows("ROLLBACK")
-                raise
+        """Carry one statement out, and give its rows."""
+        return self.do(statement, *values).fetchall()

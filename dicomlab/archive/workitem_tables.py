@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomlab.archive.rows import Rows
-from dicomlab.errors import Interrupted
+from dicomlab.archive.database import Database
 from dicomlab.model.columns import column
 from dicomlab.model.query import Key
 from dicomlab.model.workitem import FINAL, GLOBAL, State
@@ -65,67 +62,37 @@ class Kept:
     model: dict[str, Any]
 
 
-class Tables:
+class Tables(Database):
     """What is kept of work items. Reads may come from any thread; changes happen inside :meth:`transaction`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
+        super().__init__(path, _SCHEMA, "the work items", version=FORMAT)
         self._told: list[str] = []
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")  # whoever was told of a change finds it after a power cut
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
-                raise Interrupted(f"work items of format {version}; this version reads {FORMAT}", endpoint=str(path))
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
-        except sqlite3.Error as error:
-            raise Interrupted(f"the work items can't be opened: {error}", endpoint=str(path)) from error
-
-    def close(self) -> None:
-        """Close them."""
-        with self._lock:
-            self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[list[str]]:
         """All changes within, or none; the list given holds, afterwards, who has new events."""
         receivers: list[str] = []
         with self._lock:
-            self._do("BEGIN IMMEDIATE")
-            self._told = []
-            try:
+            with self.change():
+                self._told = []
                 yield receivers
-                self._do("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disc has ended it already, and says why
-                    self._do("ROLLBACK")
-                raise
             receivers += dict.fromkeys(self._told)
-
-    def _do(self, statement: str, *given: object) -> Rows:
-        with self._lock:
-            try:
-                return Rows(self._db, statement, given)
-            except sqlite3.Error as error:
-                raise Interrupted(f"the work items failed: {error}", endpoint=str(self._path)) from error
 
     # --- items -------------------------------------------------------------------------------------------------------
 
     def count(self) -> int:
         """How many there are."""
-        return int(self._do("SELECT count(*) FROM workitems").fetchone()[0])
+        return int(self.do("SELECT count(*) FROM workitems").fetchone()[0])
 
     def get(self, uid: str) -> Kept | None:
         """Give one."""
-        row = self._do("SELECT state, transaction_uid, model FROM workitems WHERE uid=?", uid).fetchone()
+        row = self.do("SELECT state, transaction_uid, model FROM workitems WHERE uid=?", uid).fetchone()
         return Kept(row[0], row[1], json.loads(row[2])) if row else None
 
     def put(self, uid: str, model: str, state: State, transaction_uid: str) -> None:
         """Keep one, new or changed."""
-        self._do(
+        self.do(
             "INSERT INTO workitems (uid, state, transaction_uid, model) VALUES (?,?,?,?) ON CONFLICT (uid) DO UPDATE"
             " SET state=excluded.state, transaction_uid=excluded.transaction_uid, model=excluded.model",
             uid, state, transaction_uid, model,
@@ -133,85 +100,85 @@ class Tables:
 
     def all(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give every one with its UID, in the order of their making."""
-        for uid, model in self._do("SELECT uid, model FROM workitems ORDER BY number").fetchall():
+        for uid, model in self.do("SELECT uid, model FROM workitems ORDER BY number").fetchall():
             yield uid, json.loads(model)
 
     def is_gone(self, uid: str) -> bool:
         """Whether there was one with that UID, which was deleted."""
-        return self._do("SELECT 1 FROM gone WHERE uid=?", uid).fetchone() is not None
+        return self.do("SELECT 1 FROM gone WHERE uid=?", uid).fetchone() is not None
 
     def purge(self) -> int:
         """Delete those that are final and not locked."""
         where = "state IN (?,?) AND uid NOT IN (SELECT uid FROM subscriptions WHERE locked)"
-        self._do(f"INSERT OR IGNORE INTO gone SELECT uid FROM workitems WHERE {where}", *FINAL)
-        deleted = self._do(f"DELETE FROM workitems WHERE {where}", *FINAL).rowcount
-        self._do("DELETE FROM subscriptions WHERE uid IN (SELECT uid FROM gone)")
+        self.do(f"INSERT OR IGNORE INTO gone SELECT uid FROM workitems WHERE {where}", *FINAL)
+        deleted = self.do(f"DELETE FROM workitems WHERE {where}", *FINAL).rowcount
+        self.do("DELETE FROM subscriptions WHERE uid IN (SELECT uid FROM gone)")
         return deleted
 
     # --- subscriptions -----------------------------------------------------------------------------------------------
 
     def subscribe(self, uid: str, receiver: str, *, locked: bool, again: bool = True) -> bool:
         """Subscribe an AE to an item; where it is already, `again` sets the lock anew. True where it wasn't so."""
-        row = self._do("SELECT locked FROM subscriptions WHERE uid=? AND receiver=?", uid, receiver).fetchone()
+        row = self.do("SELECT locked FROM subscriptions WHERE uid=? AND receiver=?", uid, receiver).fetchone()
         if row is not None and not again:
             return False
-        self._do("INSERT OR REPLACE INTO subscriptions VALUES (?,?,?)", uid, receiver, int(locked))
+        self.do("INSERT OR REPLACE INTO subscriptions VALUES (?,?,?)", uid, receiver, int(locked))
         return True
 
     def unsubscribe(self, uid: str, receiver: str) -> bool:
         """End a subscription; False where there was none."""
-        return self._do("DELETE FROM subscriptions WHERE uid=? AND receiver=?", uid, receiver).rowcount > 0
+        return self.do("DELETE FROM subscriptions WHERE uid=? AND receiver=?", uid, receiver).rowcount > 0
 
     def subscribers(self, uid: str) -> list[str]:
         """Who is subscribed to an item."""
         return [
             row[0]
-            for row in self._do("SELECT receiver FROM subscriptions WHERE uid=? ORDER BY receiver", uid).fetchall()
+            for row in self.do("SELECT receiver FROM subscriptions WHERE uid=? ORDER BY receiver", uid).fetchall()
         ]
 
     def subscribe_worklist(self, receiver: str, uid: str, keys: Sequence[Key], *, locked: bool) -> None:
         """Subscribe an AE to the items to come."""
         text = json.dumps([(key.column.name, key.matching, key.values) for key in keys])
-        self._do("INSERT OR REPLACE INTO worklists VALUES (?,?,?,?)", receiver, uid, text, int(locked))
+        self.do("INSERT OR REPLACE INTO worklists VALUES (?,?,?,?)", receiver, uid, text, int(locked))
 
     def unsubscribe_worklist(self, receiver: str, uid: str) -> bool:
         """End a subscription to the worklist, and those to its items."""
         existed = self.suspend(receiver, uid)
-        items = self._do("DELETE FROM subscriptions WHERE receiver=?", receiver).rowcount
+        items = self.do("DELETE FROM subscriptions WHERE receiver=?", receiver).rowcount
         return existed or items > 0
 
     def suspend(self, receiver: str, uid: str) -> bool:
         """Subscribe an AE to no further items; of the worklist: neither to those that match."""
         filtered = "" if uid == GLOBAL else " AND uid=?"
         given = (receiver,) if uid == GLOBAL else (receiver, uid)
-        return self._do(f"DELETE FROM worklists WHERE receiver=?{filtered}", *given).rowcount > 0
+        return self.do(f"DELETE FROM worklists WHERE receiver=?{filtered}", *given).rowcount > 0
 
     def worklist_subscribers(self) -> list[tuple[str, tuple[Key, ...], bool]]:
         """Who is subscribed to the items to come, to those that match which keys, and with a deletion lock or not."""
-        rows = self._do("SELECT receiver, keys, locked FROM worklists ORDER BY receiver, uid").fetchall()
+        rows = self.do("SELECT receiver, keys, locked FROM worklists ORDER BY receiver, uid").fetchall()
         return [(receiver, _keys(text), bool(locked)) for receiver, text, locked in rows]
 
     def everybody(self) -> list[str]:
         """Who is subscribed to anything."""
         union = "SELECT receiver FROM subscriptions UNION SELECT receiver FROM worklists ORDER BY 1"
-        return [row[0] for row in self._do(union).fetchall()]
+        return [row[0] for row in self.do(union).fetchall()]
 
     # --- events ------------------------------------------------------------------------------------------------------
 
     def keep_event(self, receiver: str, uid: str, event_type: int, information: Model) -> None:
         """Keep an event until it is delivered."""
         text = json.dumps(information, separators=(",", ":"))
-        self._do("INSERT INTO events (receiver, uid, event_type, information) VALUES (?,?,?,?)",
+        self.do("INSERT INTO events (receiver, uid, event_type, information) VALUES (?,?,?,?)",
                  receiver, uid, event_type, text)  # fmt: skip
         oldest = "SELECT sequence FROM events WHERE receiver=? ORDER BY sequence DESC LIMIT 1 OFFSET ?"
-        self._do(f"DELETE FROM events WHERE receiver=? AND sequence <= ({oldest})", receiver, receiver, MAX_KEPT_EVENTS)
+        self.do(f"DELETE FROM events WHERE receiver=? AND sequence <= ({oldest})", receiver, receiver, MAX_KEPT_EVENTS)
         self._told.append(receiver)
 
     def events(self, receiver: str, after: int | None, limit: int) -> list[tuple[int, str, int, dict[str, Any]]]:
         """The next events for an AE."""
         if after is None:
             after = self.acknowledged(receiver)
-        rows = self._do(
+        rows = self.do(
             "SELECT sequence, uid, event_type, information FROM events WHERE receiver=? AND sequence>?"
             " ORDER BY sequence LIMIT ?", receiver, after, limit,
         ).fetchall()  # fmt: skip
@@ -219,19 +186,19 @@ class Tables:
 
     def acknowledged(self, receiver: str) -> int:
         """How far the events for an AE have been delivered."""
-        row = self._do("SELECT sequence FROM delivered WHERE receiver=?", receiver).fetchone()
+        row = self.do("SELECT sequence FROM delivered WHERE receiver=?", receiver).fetchone()
         return int(row[0]) if row else 0
 
     def acknowledge(self, receiver: str, sequence: int) -> None:
         """Note how far the events for an AE have been delivered."""
-        self._do(
+        self.do(
             "INSERT INTO delivered VALUES (?,?) ON CONFLICT (receiver) DO UPDATE"
             " SET sequence=max(sequence, excluded.sequence)", receiver, sequence,
         )  # fmt: skip
 
     def waiting(self) -> list[str]:
         """Who has events that are not delivered."""
-        rows = self._do(
+        rows = self.do(
             "SELECT DISTINCT receiver FROM events LEFT JOIN delivered USING (receiver)"
             " WHERE events.sequence > coalesce(delivered.sequence, 0) ORDER BY receiver"
         ).fetchall()
