@@ -71,6 +71,14 @@ class Basic(HTTPBasicAuth):
         return "Basic(•••)"
 
 
+class Nobody(AuthBase):
+    """Says nothing of who asks, and keeps requests from looking for credentials in netrc."""
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        """Leave a request as it is."""
+        return r
+
+
 def authentication(auth: object) -> AuthBase | None:
     """Turn what a caller gave as ``auth`` into what requests takes.
 

@@ -28,11 +28,12 @@ from dicomlab.model.reading import Direction
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import open_channel
 from dicomlab.model.workitem import EventReport
+from dicomlab.web.addresses import same_origin
 from dicomlab.web.auth import headers_of
 from dicomlab.web.event_reports import event_from_json
 from dicomlab.web.failures import translated
 from dicomlab.web.frames import WebSocketReader, dissect_frames
-from dicomlab.web.http import Site, same_origin, shown_head
+from dicomlab.web.http import Site, shown_head
 
 MAX_MESSAGE_OCTETS = 4 << 20
 MAX_WAITING = 10_000

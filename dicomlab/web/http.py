@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from types import TracebackType
 from typing import Any, NoReturn, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -20,10 +20,12 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.retry import Retry
 
-from dicomlab.errors import DicomlabError, Interrupted, Refused, RemoteProtocolError, ServiceError
+from dicomlab.errors import DicomlabError, Interrupted, Refused, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Channel, open_channel
+from dicomlab.web.addresses import followed, same_origin
+from dicomlab.web.auth import Nobody
 from dicomlab.web.dissect import dissect
 from dicomlab.web.failures import translated
 from dicomlab.web.fields import HttpReader
@@ -49,7 +51,6 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
-_SECTION = "RFC 9110"
 
 _ADVICE = {
     400: "the server does not understand the request: it may not support one of the attributes",
@@ -277,7 +278,7 @@ class Conversation:
             self._elsewhere.close()
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.verify = self.site.verify_tls
         session.headers["User-Agent"] = "dicomlab"
         session.mount("http://", self._adapter)
@@ -285,11 +286,14 @@ class Conversation:
         return session
 
     def _session_for(self, url: str) -> tuple[requests.Session, AuthBase | None]:
-        """Who asks there: with our credentials, certificate and cookies only at the origin that they are for."""
+        """Who asks there: with our credentials, certificate and cookies only at the origin that they are for.
+
+        Elsewhere nobody asks, not even with what ``~/.netrc`` has for that host: it was the server who chose it.
+        """
         if same_origin(url, self.site.url):
             return self._session, self.site.auth
         self._elsewhere = self._elsewhere or self._new_session()
-        return self._elsewhere, None
+        return self._elsewhere, Nobody()
 
     def shut(self) -> None:
         """Break off whatever is on the wire; never waits, so that a signal handler may call it."""
@@ -365,10 +369,8 @@ class Conversation:
             target = response.headers.get("Location", "")
             if answer.status in _MOVED and target and method in _READING and redirects < MAX_REDIRECTS:
                 redirects += 1
-                url = urljoin(url, target)
-                if urlsplit(url).scheme not in ("http", "https"):
-                    raise RemoteProtocolError(f"a redirect to {visible(url, 100)}", section=f"{_SECTION} §15.4")
                 answer.close()
+                url = followed(url, target)
                 continue
             if answer.status == 401 and not renewed and (renew := getattr(auth, "renew", None)) is not None:
                 renewed = True
@@ -406,15 +408,11 @@ class Conversation:
         return left, min(left.get_backoff_time() if wait_s is None else wait_s, _LONGEST_WAIT_S)
 
 
-def same_origin(url: str, other: str) -> bool:
-    """Whether two URLs have the same origin: scheme, host and port (RFC 6454 §4)."""
-    return _origin(url) == _origin(other)
+class _Session(requests.Session):
+    """A session that leaves redirects to us, and does not look into what they say."""
 
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    port = {"http": 80, "https": 443}.get(parts.scheme) if parts.port is None else parts.port
-    return parts.scheme, (parts.hostname or "").lower(), port
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """There is none."""
 
 
 class _Adapter(HTTPAdapter):

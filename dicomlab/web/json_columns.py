@@ -22,13 +22,16 @@ import msgspec
 from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.cells import frame_of
 from dicomlab.model.columns import Column, Problem, column
-from dicomlab.web.json_model import decode, values_at
+from dicomlab.web.json_model import decode, require_few_objects, values_at
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 MAX_CELLS = 20_000_000
 """Cells of a table of which nobody said which columns are wanted; rows that each have tags of their own multiply."""
+
+MAX_ROWS = 1_000_000
+"""Rows of one answer."""
 
 Raws = dict[str, list[Sequence[object]]]
 """Column name to the raw values of each row."""
@@ -60,11 +63,14 @@ def columns_of(octets: bytes, wanted: Sequence[Column]) -> tuple[Raws, int]:
     """
     whole = frozenset(f"{c.tag:08X}" for c in wanted if c.vr == "PN" or len(c.path) > 1)
     tags = tuple(dict.fromkeys(f"{c.tag:08X}" for c in wanted))
+    require_few_objects(octets)
     try:
         found = msgspec.json.decode(octets, type=list[_row_type(tags, whole)])  # type: ignore[misc]
     except (msgspec.DecodeError, RecursionError):
         rows = _plain(octets)
+        _require_few_rows(len(rows))
         return {c.name: [values_at(row, c.path) for row in rows] for c in wanted}, len(rows)
+    _require_few_rows(len(found))
     raws: Raws = {}
     for one in wanted:
         name = f"t{one.tag:08X}"
@@ -91,6 +97,11 @@ def rows(octets: bytes, wanted: Sequence[Column]) -> list[dict[str, Sequence[obj
     raws, count = columns_of(octets, wanted)
     names = tuple(raws)
     return [dict(zip(names, row, strict=True)) for row in zip(*raws.values(), strict=True)] if names else [{}] * count
+
+
+def _require_few_rows(count: int) -> None:
+    if count > MAX_ROWS:
+        raise RemoteProtocolError(f"an answer of {count} rows, the limit is {MAX_ROWS}", section="PS3.18 §8.3.4.4")
 
 
 @lru_cache(maxsize=64)
@@ -145,6 +156,7 @@ class Table:
 
     def _every(self) -> tuple[DataFrame, list[Problem]]:
         rows: Sequence[Mapping[str, Any]]
+        require_few_objects(self.octets)
         try:
             rows = msgspec.json.decode(self.octets, type=list[dict[str, _Any]])
             quick = True

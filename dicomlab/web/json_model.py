@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BULK_THRESHOLD = 1024
 """Octets above which a binary value is given by BulkDataURI."""
 MAX_DEPTH = 64
+MAX_OBJECTS = 8_000_000
+"""Objects of one document: each takes a hundred octets of memory and more, and may be no longer than two."""
 
 _SECTION = "PS3.18 §F.2"
 _PIXEL_DATA = 0x7FE00010
@@ -275,12 +277,13 @@ def decode(octets: bytes) -> Any:
     Raises
     ------
     RemoteProtocolError
-        It is no JSON.
+        It is no JSON, or has more objects than anybody wants.
 
     Source
     ------
     RFC 8259.
     """
+    require_few_objects(octets)
     try:
         return msgspec.json.decode(octets)
     except (msgspec.DecodeError, RecursionError):
@@ -290,6 +293,23 @@ def decode(octets: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         offset = getattr(error, "pos", None)
         raise RemoteProtocolError(f"the answer is no JSON: {error}", section="RFC 8259", offset=offset) from error
+
+
+def require_few_objects(octets: bytes) -> None:
+    """See that a document makes no more of the memory than its length would have anybody think.
+
+    Raises
+    ------
+    RemoteProtocolError
+        It has more than :data:`MAX_OBJECTS` objects and lists of lists.
+
+    Source
+    ------
+    RFC 8259 §9 (a parser may set limits).
+    """
+    count = octets.count(b"{") + octets.count(b"[[") + octets.count(b",[")
+    if count > MAX_OBJECTS:
+        raise RemoteProtocolError(f"an answer of {count} objects, the limit is {MAX_OBJECTS}", section="RFC 8259 §9")
 
 
 def values_at(row: Mapping[str, Any], path: Sequence[int]) -> list[object]:

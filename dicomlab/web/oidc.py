@@ -29,7 +29,7 @@ import urllib3
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, UsageError
 from dicomlab.model.progress import pause
 from dicomlab.model.summary import visible
-from dicomlab.web.auth import Bearer
+from dicomlab.web.auth import Bearer, Nobody
 from dicomlab.web.failures import translated
 
 MAX_ANSWER = 1 << 20
@@ -75,7 +75,7 @@ class _Provider:
         with requests.Session() as session:
             session.verify = self._verify
             if "auth" not in options or options["auth"] is None:
-                options["auth"] = _nobody
+                options["auth"] = Nobody()
             try:
                 with session.request(
                     method, url, allow_redirects=False, stream=True, timeout=(5.0, TIMEOUT_S),
@@ -98,11 +98,6 @@ class _Provider:
                 raise RemoteProtocolError(f"{url}: the answer is no JSON object", section="RFC 6749 §5.1")
             found = {}
         return status, found
-
-
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps requests from looking for credentials of its own in netrc."""
-    return request
 
 
 def _guarded(url: str, what: str) -> str:

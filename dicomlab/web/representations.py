@@ -10,7 +10,9 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.cohort import Cohort
+from dicomlab.model.columns import format_tag
 from dicomlab.model.progress import Control, Work
+from dicomlab.model.summary import visible
 from dicomlab.part10.meta import decode_file_meta
 from dicomlab.web.arrivals import metadata_of, parts_of
 from dicomlab.web.http import Conversation, Site
@@ -22,6 +24,7 @@ from dicomlab.web.resources import Resource, query_text
 from dicomlab.web.servers import Server
 
 T = TypeVar("T")
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 MAX_FRAMES_ASKED = 200
 """Frames of one request; more become several, so that URLs stay short."""
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/jp2", "image/webp", "video/mp4")
@@ -96,8 +99,19 @@ class Representations:
         base = self._site.url + resources[0].path if resources else self._site.url
 
         def fetch(uri: str, vr: str, tag: int) -> bytes:
-            (part,) = self.bulkdata(urljoin(base, uri))
-            return part.octets
+            """One value as it is in Explicit VR Little Endian: of several frames, each is a part."""
+            try:
+                where = self._address(urljoin(base, uri))
+            except ValueError as error:
+                raise RemoteProtocolError(
+                    f"the BulkDataURI of {format_tag(tag)} is no address: {visible(uri, 100)}", section="PS3.18 §F.2.6"
+                ) from error
+            found = self._octets([where], "bulkdata", None, transfer_syntax="")
+            if not found or (len(found) > 1 and tag not in _PIXELS):
+                raise RemoteProtocolError(
+                    f"{len(found)} parts came where the value of {format_tag(tag)} was due", section="PS3.18 §10.4.3"
+                )
+            return b"".join(part.octets for part in found)
 
         return fetch
 
@@ -197,11 +211,15 @@ class Representations:
         """
         return self._octets([one.path for one in places(what, "pixeldata")], "pixeldata", to)
 
-    def _octets(self, paths: Sequence[str], title: str, to: str | Path | None) -> list[Part]:
+    def _octets(
+        self, paths: Sequence[str], title: str, to: str | Path | None, *, transfer_syntax: str = "*"
+    ) -> list[Part]:
         if to is not None and len(paths) != 1:
             raise UsageError("several values don't go into one file")
-        many = self._accepting(OCTETS, "*")[0]
-        accepts = (f"{many}, {OCTETS}; transfer-syntax=*; q=0.8, */*; q=0.5",) if self.server.weighs_types else (many,)
+        accepts = self._accepting(OCTETS, transfer_syntax)
+        if self.server.weighs_types:
+            alone = f"{OCTETS}; transfer-syntax=*; q=0.8, */*; q=0.5" if transfer_syntax else f"{OCTETS}; q=0.8"
+            accepts = (f"{accepts[0]}, {alone}",)
 
         def work(http: Conversation) -> list[Part]:
             into = Path(to) if to is not None else None
@@ -212,8 +230,12 @@ class Representations:
     def _address(self, uri: str) -> str:
         """Where a value is: what the server says, at the server's own origin where its word is known to be wrong."""
         base = urlsplit(self._site.url)
-        found = urlsplit(urljoin(self._site.url + "/", uri))
-        if found.scheme not in ("http", "https"):
+        try:
+            found = urlsplit(urljoin(self._site.url + "/", uri))
+            fit = found.scheme in ("http", "https") and found.hostname and found.port != 0
+        except ValueError:
+            fit = False
+        if not fit:
             raise UsageError(f"{uri[:100]!r} is no address that can be asked")
         if not self.server.own_address and base.path and found.path.startswith(base.path + "/"):
             found = found._replace(scheme=base.scheme, netloc=base.netloc)

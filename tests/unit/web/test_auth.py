@@ -101,6 +101,21 @@ def test_netrc_is_asked_where_no_credentials_are_given(tmp_path: Path, monkeypat
     assert second == "Bearer given"
 
 
+def test_netrc_is_not_asked_for_where_the_server_sends_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password geheim\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with (
+        scripted(lambda asked: studies()) as other,
+        scripted(lambda asked: reply("302 Found", Location=f"{other.url}/studies")) as server,
+    ):
+        WebEndpoint(server.url).find("study", progress=False)
+        WebEndpoint(server.url).bulkdata(f"{other.url}/x")  # nor for the address of a value
+    assert "authorization" in server.asked[0].headers
+    assert all("authorization" not in one.headers for one in other.asked)
+    assert len(other.asked) >= 2
+
+
 def test_a_secret_of_the_environment_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     auth = from_profile({"url": "x", "token_env": "DICOMLAB_TEST_TOKEN"})
     assert auth is not None

@@ -130,6 +130,9 @@ def test_plain_http_where_tls_is_due() -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[", Interrupted, "broke off"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n", Interrupted, "broke off"),
         (reply("302 Found", Location="ftp://x/"), RemoteProtocolError, "redirect"),
+        (reply("302 Found", Location="http://["), RemoteProtocolError, "redirect"),
+        (reply("302 Found", Location="http://127.0.0.1:99999/"), RemoteProtocolError, "redirect"),
+        (reply("302 Found", Location="http://host.invalid/\xfc"), RemoteProtocolError, "redirect"),
         (reply("302 Found", Location="/dicom-web/again"), ServiceError, "302"),
     ],
 )  # fmt: skip

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
-from dicomlab.web import json_columns
+from dicomlab.web import json_columns, json_model
 from dicomlab.web.json_columns import Table, columns_of, rows
-from dicomlab.web.json_model import values_at
+from dicomlab.web.json_model import decode, values_at
 
 # --- rows of a search
 
@@ -169,6 +169,19 @@ def test_a_table_of_what_is_wanted() -> None:
     frame = Table(json.dumps(INSTANCES).encode()).read(columns(["SOPInstanceUID", "KVP"]))[0]
     assert frame["SOPInstanceUID"].tolist() == ["1.0", "1.1"]
     assert frame["KVP"].isna().all()
+
+
+def test_objects_and_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = columns(["SOPInstanceUID"])
+    monkeypatch.setattr(json_columns, "MAX_ROWS", 10)
+    for bomb in (b"[" + b"{}," * 10 + b"{}]", b"[" + b"{}," * 9 + b'{"00080018":{"Value":1}},{}]'):
+        with pytest.raises(RemoteProtocolError, match="11 rows"):
+            rows(bomb, wanted)
+    monkeypatch.setattr(json_model, "MAX_OBJECTS", 10)
+    for bomb in (b"[" + b"{}," * 10 + b"{}]", b"[" + b"[]," * 11 + b"{}]"):
+        for read in (lambda octets: rows(octets, wanted), decode, lambda octets: Table(octets).read()):
+            with pytest.raises(RemoteProtocolError, match="objects"):
+                read(bomb)
 
 
 def test_cells_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,26 @@ def test_all_bulk_values_of_a_series() -> None:
         assert [r.rpartition("/")[2] for r in server.requests] == ["bulkdata", "pixeldata"]
 
 
+@pytest.mark.parametrize("uri", ["http://[", "http://127.0.0.1:99999/x", "file:///etc/passwd", "gopher://127.0.0.1/"])
+def test_addresses_of_values_that_are_none(uri: str) -> None:
+    model = [{"00420011": {"vr": "OB", "BulkDataURI": uri}}]
+    with scripted(lambda asked: reply("200 OK", json.dumps(model).encode())) as server:
+        web = WebEndpoint(server.url)
+        with pytest.raises(UsageError, match="no address"):
+            web.bulkdata(uri)
+        with pytest.raises(RemoteProtocolError, match=r"BulkDataURI of \(0042,0011\) is no address"):
+            list(web.metadata("1.2").datasets(bulk=True))
+
+
+@pytest.mark.parametrize(("answer", "count"), [(reply("204 No Content"), 0), (parts(b"a", b"b"), 2)])
+def test_a_value_of_no_part_or_of_several(answer: bytes, count: int) -> None:
+    def answering(asked: Asked) -> bytes:
+        return reply("200 OK", json.dumps(MODELS[:1]).encode()) if "metadata" in asked.path else answer
+
+    with scripted(answering) as server, pytest.raises(RemoteProtocolError, match=rf"{count} parts came"):
+        list(WebEndpoint(server.url).metadata("1.2").datasets(bulk=True))
+
+
 def test_credentials_do_not_go_to_another_origin() -> None:
     answer = reply("200 OK", b"octets", Content_Type="application/octet-stream")
     with served(answer) as elsewhere, served(answer) as server:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
+from pydicom.uid import RLELossless
 
 from dicomlab import Archive
 from dicomlab.model.instance import Instance
@@ -56,6 +57,25 @@ def test_frames_as_stored_and_pixel_data(archive: Archive, instances: Any) -> No
             assert bytes(value.octets) == dataset.PixelData, uid
         compared += 1
     assert compared > 30
+
+
+def test_metadata_with_bulk_values_are_the_data_sets_again_and_compressed_pixels_are_native(
+    archive: Archive, instances: Any
+) -> None:
+    compared = 0
+    for uid, parcel, dataset in images():
+        compressed = parcel.meta.transfer_syntax_uid not in UNCOMPRESSED
+        if dataset.SamplesPerPixel == 1 and (not compressed or parcel.meta.transfer_syntax_uid == RLELossless):
+            (made,) = archive.web.metadata(instances[uid]).datasets(bulk=True)
+            expected = dataset.PixelData
+            if compressed:
+                dataset.decompress(generate_instance_uid=False)
+                compared += int(dataset.get("NumberOfFrames") or 1)
+                expected = dataset.PixelData
+            elif not dataset.original_encoding[1] and dataset.BitsAllocated == 16:
+                expected = np.frombuffer(expected, ">u2").astype("<u2").tobytes()
+            assert made.PixelData == expected, uid
+    assert compared > 3
 
 
 def test_metadata_in_both_forms(archive: Archive, instances: Any) -> None:
