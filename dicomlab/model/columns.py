@@ -359,7 +359,7 @@ def array_of(column: Column, cells: Sequence[object | None]) -> Any:
         return pd.array(list(cells), dtype=cast(Any, "str"))
     gaps = [cell is None for cell in cells]
     if column.dtype.startswith("datetime64"):
-        nothing = np.datetime64("NaT", np.datetime_data(column.dtype)[0])  # one without a unit will be an error of NumPy
+        nothing = np.array("NaT", column.dtype)[()]  # with a unit: one without will be an error of NumPy
         return np.array([nothing if c is None else c for c in cells] if True in gaps else cells, dtype=column.dtype)
     numbers = np.array([0 if c is None else c for c in cells] if True in gaps else cells, dtype=column.dtype.lower())
     kind = pd.arrays.FloatingArray if column.dtype == "Float64" else pd.arrays.IntegerArray

@@ -51,8 +51,9 @@ def _run(script: str, folder: Path, page: Path) -> None:
 
 def _done(command: str | list[str], folder: Path, *, shell: bool = False) -> None:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    own = {"PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     done = subprocess.run(
-        command, shell=shell, cwd=folder, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        command, shell=shell, cwd=folder, env={**os.environ, **own},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

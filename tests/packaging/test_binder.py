@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ def test_start_gives_way_to_what_it_is_given() -> None:
         said, _ = started.communicate(timeout=30)
         assert said == f"{started.pid} two words 1\n"
     assert subprocess.run([BINDER / "start", "sh", "-c", "exit 7"], check=False).returncode == 7
+
+
+def test_every_page_leads_to_the_repository_that_pyproject_names() -> None:
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    assert address.startswith("https://github.com/")
+    badge = address.replace("https://github.com/", "https://mybinder.org/v2/gh/") + f"/HEAD?urlpath=lab/tree/{TOUR}"
+    assert f"]({badge})" in (ROOT / "README.md").read_text()
+    assert f'repository-code: "{address}"' in (ROOT / "CITATION.cff").read_text().splitlines()
+    listed = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.md")]
+    for page in listed:
+        text = page.read_text()
+        assert set(re.findall(r"https://mybinder\.org/v2/[^\s)]+", text)) <= {badge}, page
+        assert set(re.findall(r"https://git(?:hub|lab)\.com/[\w.-]+/[\w.-]+", text)) <= {address}, page
 
 
 @pytest.mark.parametrize("name", ["postBuild", "start"])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -307,7 +308,11 @@ def executor_of(kind: str, processes: Executor) -> Iterator[Executor]:
         from dask.distributed import Client, LocalCluster
 
         options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-        with LocalCluster(**options) as cluster, Client(cluster) as client:
+        with (
+            TemporaryDirectory() as scratch,
+            LocalCluster(**options, local_directory=scratch) as cluster,
+            Client(cluster) as client,
+        ):
             assert len(client.scheduler_info()["workers"]) == 2
             yield client.get_executor()
 
