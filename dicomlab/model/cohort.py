@@ -191,6 +191,7 @@ class Cohort(Summarised):
             complete=self.complete,
             note=self.note,
             problems=problems,
+            granted=self.granted,
             trace=self.trace,
         )
 
@@ -284,6 +285,7 @@ class Cohort(Summarised):
                 complete=below.complete,
                 note=below.note,
                 problems=below._problems,
+                granted=below.granted,
                 trace=below.trace,
             )
         if cut and below.complete:

@@ -41,7 +41,7 @@ FIND, GET = tables.MODELS["study", "FIND"], tables.MODELS["study", "GET"]
 def test_what_is_granted_is_told_and_used(filled: Pacs) -> None:
     with dicomlab.trace() as wire:
         found = filled.node.find("instance", relational=True, fuzzy=True, PatientID="P2", progress=False)
-    assert found.granted == {"relational"}
+    assert found.granted == found[:2].granted == {"relational"}
     assert "granted  relational" in repr(found)
     assert len(found) == 6
     assert wire.counts()["C-FIND-RQ"] == 1  # all at once, where a baseline peer is asked level by level
