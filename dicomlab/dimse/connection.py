@@ -148,13 +148,13 @@ class Connection:
         self._start += size
         if kind == pdu.P_DATA_TF and self.state is State.DATA_TRANSFER and self.on_step is None:  # it stays (DT-2)
             if self.channel.trace is not None:
-                self._taps[0].data(self.channel, octets, size)
+                self._taps[0].pdu(self.channel, octets, size)
             return octets
         if kind == pdu.ASSOCIATE_RQ:  # only now is it known who calls
             us, peer = self.channel.parties
             self.channel = replace(self.channel, parties=(us, pdu.calling_title(octets) or peer))
         if self.channel.trace is not None:
-            self._taps[0].other(self.channel, octets)
+            self._taps[0].pdu(self.channel, octets, size)
         if (action := self.step(RECEIVED[kind])) in ABORTS:
             self._abort_by_table(action, 2)
             raise RemoteProtocolError(
@@ -263,11 +263,9 @@ class Connection:
             while at < length:
                 size = pdu.HEADER_OCTETS + int.from_bytes(one[at + 2 : at + 6], "big")
                 if at + size > length:
-                    tap.data(self.channel, one[at:], size, next(waiting))
-                elif one[at] == pdu.P_DATA_TF:
-                    tap.data(self.channel, one[at : at + size], size)
+                    tap.pdu(self.channel, one[at:], size, next(waiting))
                 else:
-                    tap.other(self.channel, one[at : at + size])
+                    tap.pdu(self.channel, one[at : at + size], size)
                 at += size
 
     # --- ending ----------------------------------------------------------------------------------------------------

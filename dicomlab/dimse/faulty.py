@@ -68,7 +68,8 @@ class FaultyAssociation(Association):
         if self._slow is None:
             super()._transmit(octets)
             return
-        self.channel.tap("sent", octets)
+        if self.channel.trace is not None:
+            self._tap_sent((octets,))
         rate = self._slow.numbers["octets_per_s"]
         size = max(1, rate // _PIECES_PER_S)
         for start in range(0, len(octets), size):

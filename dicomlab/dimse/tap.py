@@ -31,14 +31,10 @@ class Tap:
         self._direction: Direction = direction
         self._left = CAP_OCTETS
 
-    def other(self, channel: Channel, octets: Octets) -> None:
-        """Record one whole PDU that is no P-DATA-TF; never a secret."""
-        channel.tap(self._direction, pdu.without_secrets(octets))
-
-    def data(self, channel: Channel, octets: Octets, size: int, fragment: Octets = b"") -> None:
-        """Record one PDU of `size` octets: `octets`, and what follows them elsewhere."""
+    def pdu(self, channel: Channel, octets: Octets, size: int, fragment: Octets = b"") -> None:
+        """Record one PDU of `size` octets: `octets`, and what follows them elsewhere; never a secret."""
         wanted = size
-        if size <= SHOWN_OCTETS or octets[_CONTROL] & pdu.COMMAND:
+        if size <= SHOWN_OCTETS or octets[0] != pdu.P_DATA_TF or octets[_CONTROL] & pdu.COMMAND:
             self._left = CAP_OCTETS
         elif int.from_bytes(octets[6:_ALONE], "big") + _ALONE == size:  # else a command may follow in the same PDU
             wanted = max(self._left, SHOWN_OCTETS)
@@ -47,4 +43,6 @@ class Tap:
             octets = b"".join((octets, fragment[: wanted - len(octets)]))
         elif wanted < size:
             octets = octets[:wanted]
+        if octets[0] != pdu.P_DATA_TF:
+            octets = pdu.without_secrets(octets)
         channel.tap(self._direction, octets, size)

@@ -11,6 +11,7 @@ from dicomlab.dimse.reader import AssociationReader
 from dicomlab.errors import UsageError
 from dicomlab.model import pcapng
 from dicomlab.model.pcapng import ACK, FIN, MAX_SEGMENT, PUSH, SYN, TCP, UDP, Packet
+from dicomlab.model.reading import Direction
 from dicomlab.model.trace import Channel, Message, Trace
 from dicomlab.notebook.diagram import svg
 from dicomlab.rtv.fields import payload_start
@@ -210,7 +211,11 @@ def _datagram(trace: Trace, packet: Packet, flows: dict[tuple[tuple[str, int], t
             kind = "metadata" if octets[payload_start(octets) :][128:132] == b"DICM" else "video"
             channel = Channel("RTP", (names[0], names[1]), dissect_rtp, trace, lambda: RtpReader(kind))
         flows[ends] = channel
-    channel.tap("sent", octets, at_ns=packet.at_ns, size=packet.size)
+    _record(channel, "sent", octets, packet.at_ns, packet.size)
+
+
+def _record(channel: Channel, direction: Direction, octets: bytes, at_ns: int, size: int | None = None) -> None:
+    channel.tap(direction, octets, size, at_ns=at_ns)
 
 
 class _Talk:
@@ -251,7 +256,7 @@ class _Talk:
 
     def _record(self, end: tuple[str, int], octets: bytes) -> None:
         if self._channel is not None:
-            self._channel.tap("sent" if end == self._client else "received", octets, at_ns=self._at_ns)
+            _record(self._channel, "sent" if end == self._client else "received", octets, self._at_ns)
 
     def _opened(self, start: bytes) -> Channel | None:
         client, server = self._name(self._client), self._name(self._server)

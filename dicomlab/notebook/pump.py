@@ -177,6 +177,9 @@ class Pump:
         now = time.monotonic()
         octets = sum(memoryview(one).nbytes for one in buffers)
         with self._change:
+            if not (self.playing and self.visible):  # it was stopped while this one was encoded
+                self._key = True
+                return
             self._number += 1
             number = self._number
             self.pace.left(number, came_s, now)

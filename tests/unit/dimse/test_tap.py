@@ -21,7 +21,7 @@ def kept(*pdus: bytes) -> list[tuple[int, int]]:
     wire = Trace()
     channel, tap = Channel("DIMSE", ("a", "b"), dissect, wire), Tap("received")
     for one in pdus:
-        tap.data(channel, memoryview(bytearray(one)), len(one))
+        tap.pdu(channel, memoryview(bytearray(one)), len(one))
     assert all(one.startswith(event.octets) for one, event in zip(pdus, wire, strict=True))
     return [(len(event.octets), event.size) for event in wire]
 
@@ -37,7 +37,7 @@ def test_of_a_data_set_its_beginning_is_kept_and_of_what_follows_the_start(split
     wire = Trace()
     channel, tap = Channel("DIMSE", ("a", "b"), dissect, wire), Tap("sent")
     for one in pdus:
-        tap.data(channel, one[:12], len(one), memoryview(one)[12:])
+        tap.pdu(channel, one[:12], len(one), memoryview(one)[12:])
     assert [len(event.octets) for event in wire] == expected
     assert [event.size for event in wire] == [*map(len, pdus)]
     assert all(one.startswith(event.octets) for one, event in zip(pdus, wire, strict=True))
