@@ -156,7 +156,7 @@ def test_view_opens_the_browser(filled: Archive, tmp_path: Path) -> None:
         (["find", "NOBODY@127.0.0.1:{free}", "study"], 1, "Unreachable"),
         (["find", "{web}", "study", "PatinetID=X"], 2, "did you mean PatientID"),
         (["find", "{web}", "study", "PatientID"], 2, "Keyword=value"),
-        (["find", "{web}", "study", "--csv", "/nowhere/at/all.csv"], 1, "/nowhere/at/all.csv"),
+        (["find", "{web}", "study", "--csv", "pyproject.toml/table.csv"], 1, "Interrupted"),
         (["scan", "/nowhere/at/all"], 1, "Unreachable"),
         (["scan", "/nowhere/at/all", "-o", "table.xlsx"], 2, ".parquet or .csv"),
         (["scan", ".", "--include", "PatinetID"], 2, "did you mean PatientID"),
