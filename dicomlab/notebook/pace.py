@@ -24,7 +24,7 @@ SPAN_S = 2.0
 """Over which rates are taken."""
 _ALONE_S = 30.0
 """How long the trip of a picture that travelled alone says something."""
-_NARROW_S = 0.25
+_NARROW_S = 0.15
 _QUEUE = 1.4
 """Round trips above this, and so many times as long as that of a picture that travelled alone, say that the way is
 narrow, where pictures are passed over as well. Long ones alone say only that it is long."""

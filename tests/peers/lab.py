@@ -195,9 +195,10 @@ _SERIOUS = """async (where) => {
 class Desk:
     """JupyterLab open in one page, where notebooks are opened one after the other."""
 
-    def __init__(self, lab: Lab, page: Any) -> None:
+    def __init__(self, lab: Lab, page: Any, port: int | None = None) -> None:
+        """`port`: of who stands between the page and the server."""
         self.lab, self.page = lab, page
-        page.goto(lab.url)
+        page.goto(lab.url.replace(f":{lab.port}/", f":{port or lab.port}/"))
         page.wait_for_function("() => window.jupyterapp", timeout=60_000)
         page.evaluate("async () => { await window.jupyterapp.restored; document.body.dataset.dlTest = 'yes'; }")
         self.page.complaints.clear()
