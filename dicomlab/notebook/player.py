@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dicomlab.errors import DicomlabError, UsageError
 from dicomlab.model.options import options
 from dicomlab.model.summary import Summary, visible
-from dicomlab.notebook.html import Markup, picture
+from dicomlab.notebook.curves import Curves, drawing, numbers_of
+from dicomlab.notebook.html import Markup, el, picture
 from dicomlab.notebook.pump import MODES, Mode, Pump, jpeg, shown_planes
 from dicomlab.notebook.widget import Face, Ticker
 
@@ -60,6 +61,7 @@ class Player(Face):
         self._pump = Pump(_sender(weakref.ref(self._channel)), mode, quality)
         end = stream.watch(self._pump.take)
         self._let_go = weakref.finalize(self, _let_go, end, self._pump, stream if opens else None)
+        self._curves, self._network = Curves(), Curves()
         self._lost_before: tuple[float, int] = (time.monotonic(), 0)
         self._ticker = Ticker(self._tick, STATISTICS_HZ, "player statistics")
 
@@ -197,12 +199,17 @@ class Player(Face):
         self._lost_before = (now, lost)
         counts = self._pump.counts
         frame = self._pump.latest
+        lost_hz = (lost - before) / max(now - then, 1e-3)
+        jitter_ms = float(video.get("jitter_ms", 0.0))
+        numbers = numbers_of(frame) if frame is not None else {}
+        self._curves.add(numbers)
+        self._network.add({"jitter, ms": jitter_ms, "packets lost, /s": lost_hz})
         return {
             "state": self.stream.state,
             "note": self._pump.error,
-            "lost_hz": (lost - before) / max(now - then, 1e-3),
-            "jitter_ms": float(video.get("jitter_ms", 0.0)),
-            "latency_ms": frame.latency_ms if frame is not None else None,
+            "lost_hz": lost_hz,
+            "jitter_ms": jitter_ms,
+            "numbers": list(numbers.items()),
             "counts": [counts.received, counts.sent, counts.shown, counts.passed_over, lost],
             "facts": facts_of(frame) if frame is not None else [],
         }
@@ -231,13 +238,24 @@ class Player(Face):
         if frame is not None:
             facts += [(name, value) for name, value in facts_of(frame) if value]
             octets = jpeg(shown_planes(frame, max(1, frame.video.width // 320)), 75)
-            drawn = picture(_small(octets), "image/jpeg", "The frame that came last")
+            curves = [*self._network.drawn(), *self._curves.drawn()]
+            drawn = el(
+                "div",
+                picture(_small(octets), "image/jpeg", "The frame that came last"),
+                *(_drawn(*one) for one in curves),
+            )
         if self.recordings:
             facts.append(("recordings", str(len(self.recordings))))
         return Summary("Live player", tuple(facts)), drawn
 
 
-def _small(octets: bytes, most: int = 12_000) -> bytes:
+def _drawn(title: str, values: list[float | None]) -> Markup:
+    """A curve with its name above and its last value beside, which stand where no picture is shown."""
+    last = next((value for value in reversed(values) if value is not None), None)
+    return el("div", el("div", title if last is None else f"{title}: {last:.4g}"), drawing(title, values))
+
+
+def _small(octets: bytes, most: int = 9_000) -> bytes:
     """Make a JPEG small enough to be stored in an output."""
     from PIL import Image
 

@@ -14,7 +14,13 @@ SETUP = """
 import dicomlab
 from dicomlab.samples.endoscopy import PATIENT, endoscopy_frames
 
-cast = dicomlab.Broadcast(list(endoscopy_frames(12, 320, 240)), rate_hz=25, loop=True, fictional=True, **PATIENT)
+from dicomlab.rtv.metadata import CameraPosition
+
+def moves(number):
+    where = (10.0 + number % 50, -3.0, 0.1 * (number % 7))
+    return {"camera": CameraPosition("PERSPECTIVE", where, (0, 0, 0), (0, 1, 0), (-1, 1, 1, -1, 1, 100))}
+
+cast = dicomlab.Broadcast(list(endoscopy_frames(12, 320, 240)), rate_hz=25, loop=True, fictional=True, per_frame=moves, **PATIENT)
 live = dicomlab.LiveStream(cast, pool_frames=24)
 player = live.play(to="recordings", form="uncompressed")
 cast.start()
@@ -45,6 +51,26 @@ def test_shows_what_it_sends(book: Notebook) -> None:
         .evaluate("canvas => [...canvas.getContext('2d').getImageData(canvas.width / 4, canvas.height / 2, 1, 1).data]")
     )
     assert colour[0] > colour[2] + 20  # red as mucosa is
+
+
+def test_draws_the_numbers_of_the_frames(book: Notebook) -> None:
+    """Those that change by themselves, others when they are chosen; each says its last value."""
+    place = book.output(0)
+    curve = place.get_by_role("img", name="ViewpointPosition x:")
+    curve.wait_for()
+    assert 10 <= float(curve.get_attribute("aria-label").split(": ")[1]) < 60
+    inked = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(one => one)"
+    book.page.wait_for_function(f"canvas => ({inked})(canvas)", arg=curve.element_handle())
+    still = place.get_by_role("img", name="ViewpointPosition y: -3")
+    assert still.count() == 0
+    place.get_by_text("metadata of the frames").click()
+    place.get_by_role("checkbox", name="ViewpointPosition y").check()
+    still.wait_for()
+    place.get_by_role("checkbox", name="ViewpointPosition x").uncheck()
+    curve.wait_for(state="hidden")
+    assert (
+        place.get_by_role("img", name="jitter:").count() == place.get_by_role("img", name="packets lost:").count() == 1
+    )
 
 
 def test_goes_on_while_a_cell_runs(book: Notebook) -> None:

@@ -75,18 +75,19 @@ function view({ model, el: place }, name, build) {
   };
 }
 
-/** A line of numbers over time, drawn in the theme's colours. */
-function sparkline(title, unit, length = 120) {
+/** A line of numbers over time, drawn in the theme's colours: from 0 up, or between its own bounds where `fits`. */
+function sparkline(title, unit, { length = 120, fits = false } = {}) {
   const canvas = el("canvas", { width: 240, height: 40, role: "img", "aria-label": title });
   const now = el("span", { cls: "dl-spark-now" });
-  const node = el("div", { cls: "dl-spark" }, el("div", { cls: "dl-spark-title" }, title, now), canvas);
+  const node = el("div", { cls: "dl-spark" }, el("div", { cls: "dl-spark-title" }, el("span", { title }, title), now), canvas);
   const values = [];
   const draw = () => {
     const context = canvas.getContext("2d");
     const { width, height } = canvas;
     const style = getComputedStyle(node);
     const known = values.filter((value) => value !== null);
-    const top = Math.max(...known, 1e-9) * 1.1;
+    const low = fits && known.length ? Math.min(...known) : 0;
+    const span = (fits && known.length ? Math.max(...known) - low : Math.max(...known, 1e-9) * 1.1) || 1;
     context.clearRect(0, 0, width, height);
     context.strokeStyle = style.getPropertyValue("--dl-accent").trim() || style.color;
     context.lineWidth = 1.5;
@@ -95,7 +96,7 @@ function sparkline(title, unit, length = 120) {
     values.forEach((value, at) => {
       const x = ((length - values.length + at) / (length - 1)) * width;
       if (value === null) { pen = false; return; }
-      const y = height - 1 - (value / top) * (height - 3);
+      const y = height - 2 - ((value - low) / span) * (height - 4);
       if (pen) context.lineTo(x, y);
       else context.moveTo(x, y);
       pen = true;
@@ -105,10 +106,13 @@ function sparkline(title, unit, length = 120) {
   const add = (value) => {
     values.push(Number.isFinite(value) ? value : null);
     if (values.length > length) values.shift();
-    const text = Number.isFinite(value) ? `${value >= 100 ? Math.round(value) : Number(value.toPrecision(3))} ${unit}` : "—";
+    const digits = fits ? 4 : 3;
+    const whole = Number.isInteger(value) || (!fits && value >= 100);
+    const text = Number.isFinite(value) ? `${whole ? Math.round(value) : Number(value.toPrecision(digits))} ${unit}`.trim() : "—";
     setText(now, text);
     canvas.setAttribute("aria-label", `${title}: ${text}`);
-    draw();
+    canvas.title = `${title}: ${text}`;
+    if (!node.hidden) draw();
   };
   return { node, add, draw };
 }

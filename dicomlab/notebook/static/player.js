@@ -25,11 +25,15 @@ function build({ root, send, state: current }) {
   const plots = [
     ["shown", "/s"], ["latency", "ms"], ["jitter", "ms"], ["packets lost", "/s"],
   ].map(([title, unit]) => sparkline(title, unit));
+  const sparks = el("div", { cls: "dl-sparks" }, plots.map((plot) => plot.node));
+  const choices = el("div", { cls: "dl-choices" });
+  const picks = el("details", { cls: "dl-picks", hidden: true }, el("summary", {}, "metadata of the frames"), choices);
   root.append(
     el("div", { cls: "dl-bar" }, play, snapshot, record, kept, el("span", { cls: "dl-push" }), mode),
     el("div", { cls: "dl-live" }, screen, el("div", { cls: "dl-side" }, facts)),
     says,
-    el("div", { cls: "dl-sparks" }, plots.map((plot) => plot.node)),
+    sparks,
+    picks,
     note,
   );
   screen.addEventListener("keydown", (event) => {
@@ -145,6 +149,42 @@ function build({ root, send, state: current }) {
   if ("VideoDecoder" in window && window.isSecureContext)
     VideoDecoder.isConfigSupported({ codec: CODEC }).then((answer) => { h264 = Boolean(answer.supported); if (alive) place(); }, () => {});
 
+  // --- numbers that come with the frames: all are kept, and drawn are the first four that change, until somebody chooses ---
+  const MOST = 24;
+  const DRAWN = 4;
+  const curves = new Map();
+  let chosen = false;
+  const curveOf = (name) => {
+    const plot = sparkline(name, "", { fits: true });
+    plot.node.hidden = true;
+    const box = el("input", { type: "checkbox", onchange: () => { chosen = true; turn(curve, box.checked); } });
+    const curve = { plot, box, first: null, changes: false };
+    sparks.append(plot.node);
+    choices.append(el("label", {}, box, name));
+    picks.hidden = false;
+    curves.set(name, curve);
+    return curve;
+  };
+  const turn = (curve, on) => {
+    curve.box.checked = on;
+    curve.plot.node.hidden = !on;
+    if (on) curve.plot.draw();
+  };
+  const numbers = (pairs) => {
+    const now = new Map(pairs);
+    for (const name of now.keys()) if (!curves.has(name) && curves.size < MOST) curveOf(name);
+    let drawn = [...curves.values()].filter((curve) => curve.box.checked).length;
+    for (const [name, curve] of curves) {
+      const value = now.get(name);
+      if (curve.first === null && value !== undefined) curve.first = value;
+      if (!curve.changes && value !== undefined && value !== curve.first) {
+        curve.changes = true;
+        if (!chosen && drawn < DRAWN) { turn(curve, true); drawn += 1; }
+      }
+      curve.plot.add(value);
+    }
+  };
+
   const figure = (value, digits = 0) => (Number.isFinite(value) ? value.toFixed(digits) : "—");
   return {
     state(now) {
@@ -171,6 +211,7 @@ function build({ root, send, state: current }) {
         plots[1].add(figures.p50_ms);
         plots[2].add(message.jitter_ms);
         plots[3].add(message.lost_hz);
+        numbers(message.numbers);
         facts.replaceChildren(...message.facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
         if (message.note) setText(note, message.note);
       }
