@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from requests import PreparedRequest, Request
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -69,6 +70,10 @@ class Basic(HTTPBasicAuth):
 
     def __repr__(self) -> str:
         return "Basic(•••)"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: what is pickled is stored somewhere."""
+        raise TypeError("credentials are not pickled")
 
 
 class Nobody(AuthBase):

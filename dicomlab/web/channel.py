@@ -30,10 +30,11 @@ from dicomlab.model.trace import open_channel
 from dicomlab.model.workitem import EventReport
 from dicomlab.web.addresses import same_origin
 from dicomlab.web.auth import headers_of
+from dicomlab.web.discretion import shown_answer, shown_request
 from dicomlab.web.event_reports import event_from_json
 from dicomlab.web.failures import translated
 from dicomlab.web.frames import WebSocketReader, dissect_frames
-from dicomlab.web.http import Site, shown_head
+from dicomlab.web.http import Site
 
 MAX_MESSAGE_OCTETS = 4 << 20
 MAX_WAITING = 10_000
@@ -124,7 +125,7 @@ class WebSocketChannel:
             for name, value in headers_of(self._site.auth, asked).items():
                 request.headers[name] = value
         protocol.send_request(request)
-        self._tap("sent", shown_head(f"GET {request.path} HTTP/1.1", request.headers.raw_items()))
+        self._tap("sent", shown_request("GET", request.path, request.headers.raw_items()))
         deadline = time.monotonic() + self._site.timeout_s
         try:
             connected.sendall(b"".join(protocol.data_to_send()))
@@ -141,7 +142,7 @@ class WebSocketChannel:
             why = visible(str(protocol.handshake_exc), 200)
             raise RemoteProtocolError(f"{self._url}: no answer to the opening handshake: {why}", section=_SECTION)
         first = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
-        self._tap("received", shown_head(first, response.headers.raw_items()))
+        self._tap("received", shown_answer(first, response.headers.raw_items()))
         self._take(protocol, [one for one in events if isinstance(one, Frame)])
         return protocol, response
 

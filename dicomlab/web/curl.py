@@ -12,11 +12,12 @@ import shlex
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from dicomlab.web.discretion import PLAIN
+
 _REQUEST = re.compile(rb"([A-Z]{3,7}) (\S+) HTTP/1\.[01]\r\n")
 _HEADER = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r\n")
 _OWN = frozenset("host connection accept-encoding content-length transfer-encoding user-agent expect".split())
 """Headers that curl makes by itself."""
-_SECRET = frozenset("authorization proxy-authorization cookie x-api-key x-auth-token".split())
 MAX_HEADERS, MAX_VALUE = 50, 1000
 MASK = b"XXX"
 
@@ -63,7 +64,7 @@ def curl(octets: bytes, base: str, private: Sequence[tuple[int, int]] = ()) -> s
         at = header.end()
         name, value = header[1].decode("latin-1"), header[2][:MAX_VALUE].decode("latin-1")
         body = body or (name.lower() in ("content-length", "transfer-encoding") and value != "0")
-        if name.lower() in _SECRET:
+        if name.lower() not in PLAIN:
             lines.append(f'--header {shlex.quote(name + ": ")}"$SECRET"')
         elif name.lower() not in _OWN:
             lines.append(f"--header {_quoted(f'{name}: {value}')}")

@@ -24,8 +24,9 @@ from dicomlab.errors import DicomlabError, Interrupted, Refused, ServiceError
 from dicomlab.model.progress import Control
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Channel, open_channel
-from dicomlab.web.addresses import followed, same_origin
+from dicomlab.web.addresses import followed, same_origin, without_user
 from dicomlab.web.auth import Nobody
+from dicomlab.web.discretion import shown_answer, shown_request
 from dicomlab.web.dissect import dissect
 from dicomlab.web.failures import translated
 from dicomlab.web.fields import HttpReader
@@ -50,7 +51,6 @@ _RETRIES = Retry(
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-_SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 _ADVICE = {
     400: "the server does not understand the request: it may not support one of the attributes",
@@ -82,6 +82,17 @@ class Site:
 
     def __repr__(self) -> str:
         return f"Site({self.url!r})"
+
+    def __reduce__(self) -> Any:
+        """Pickled without credentials: those are never stored. Where it is used again they must be given again."""
+        return _site, (self.url, self.timeout_s, self.connect_timeout_s, self.verify_tls, self.fictional)
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self  # nothing of it changes
+
+
+def _site(url: str, timeout_s: float, connect_timeout_s: float, verify_tls: bool | str, fictional: bool) -> Site:
+    return Site(url, None, timeout_s, connect_timeout_s, verify_tls, fictional=fictional)
 
 
 class Answer:
@@ -348,7 +359,7 @@ class Conversation:
         Interrupted
             The server went away, did not answer within the time, or answers in drops.
         """
-        url = self.site.url + path if path.startswith("/") else path
+        url = self.site.url + path if path.startswith("/") else without_user(path)
         headers = {"Accept": accept, "Accept-Encoding": "identity" if "multipart" in accept else "gzip"}
         if content_type:
             headers["Content-Type"] = content_type
@@ -460,15 +471,15 @@ class _Adapter(HTTPAdapter):
         tapped = self._conversation
         if tapped.channel.trace is not None:
             where = urlsplit(request.url or "")
-            first = f"{request.method} {request.path_url} HTTP/1.1"
-            tapped.tap_sent(shown_head(first, {"Host": where.netloc, **request.headers}.items()))
+            headers = {"Host": where.netloc.rpartition("@")[2], **request.headers}
+            tapped.tap_sent(shown_request(str(request.method), request.path_url, headers.items()))
             if request.body is not None:
                 request.body = _TappedBody(request.body, tapped)  # type: ignore[assignment]  # any iterable will do
         instead = tapped.site.adapter
         response = (instead.send if instead is not None else super().send)(request, *args, **options)
         if tapped.channel.trace is not None:
             first = f"HTTP/1.1 {response.status_code} {response.reason or ''}".rstrip()
-            tapped.tap_received(shown_head(first, response.headers.items()))
+            tapped.tap_received(shown_answer(first, response.headers.items()))
         return response
 
 
@@ -485,13 +496,3 @@ class _TappedBody:
         for chunk in self._body:
             self._conversation.tap_sent(chunk)
             yield chunk
-
-
-def shown_head(first: str, headers: Iterable[tuple[Any, Any]]) -> bytes:
-    """The head of a message as the trace keeps it: credentials blanked here, before anything is stored."""
-    lines = (f"{name}: {'•••' if str(name).lower() in _SECRET else _text(value)}\r\n" for name, value in headers)
-    return f"{first}\r\n{''.join(lines)}\r\n".encode()
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
