@@ -36,13 +36,16 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80  # a longer one has a line for each parameter
 napoleon_google_docstring = False
 napoleon_custom_sections = ["Source"]
 napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"dicomlab {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+pygments_dark_style = "monokai"
 html_copy_source = False
 html_show_sphinx = False
 

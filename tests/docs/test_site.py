@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -38,6 +40,40 @@ def test_every_source_section_has_its_links(site: Path) -> None:
             bare = unescape(re.sub(r"<a .*?</a>", "", source, flags=re.DOTALL))
             assert not re.search(r"PS3\.\d|RFC \d", bare), (page.name, source)
     assert found >= 20
+
+
+class _Links(HTMLParser):
+    """What a page links to, and what can be linked to in it."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.anchors.add(value)
+            elif name in ("href", "src") and value:
+                self.links.append(value)
+
+
+def test_every_link_inside_the_site_leads_somewhere(site: Path) -> None:
+    pages = {page: _Links(page) for page in site.rglob("*.html")}
+    assert len(pages) > 60
+    lost = []
+    for page, found in pages.items():
+        for link in found.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                assert parts.scheme in ("https", "data"), (page, link)
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            anchors = pages[target].anchors if target in pages else set()
+            if not target.is_file() or (parts.fragment and unquote(parts.fragment) not in anchors):
+                lost.append(f"{page.relative_to(site)}: {link}")
+    assert lost == []
 
 
 def test_every_notebook_is_a_page(site: Path) -> None:
