@@ -438,7 +438,7 @@ class Cohort(Summarised):
         if self.granted:
             facts.append(("granted", ", ".join(sorted(self.granted))))
         return Summary(
-            f"Cohort of {len(self)} {noun}",
+            f"Cohort of {len(self):,} {noun}",
             tuple(facts),
             tuple(names),
             rows,

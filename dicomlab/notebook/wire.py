@@ -97,7 +97,8 @@ class WireView(Face):
     def opened(self, number: int) -> dict[str, Any]:
         """One message whole, masked as everywhere."""
         message = self._messages[number]
-        octets = b"" if message.event.direction == "note" else message.event.octets[:SHOWN_OCTETS]
+        note = message.event.direction == "note"
+        octets = b"" if note else message.event.octets[:SHOWN_OCTETS]
         hidden = [[max(0, a), min(b, len(octets))] for a, b in message.private if a < len(octets)]
         shown = bytearray(octets)
         for start, end in hidden:
@@ -111,11 +112,11 @@ class WireView(Face):
         return {
             "number": number,
             "title": visible(message.reading.text, _TEXT),
-            "who": visible(" → ".join(message.event.parties)),
+            "who": "" if note else visible(" → ".join(message.event.parties)),
             "sentence": visible(message.reading.sentence, 400),
             "trouble": visible(message.reading.trouble),
             "state": message.reading.state,
-            "size": message.event.size,
+            "size": 0 if note else message.event.size,
             "fields": fields,
             "octets": shown.hex(),
             "hidden": hidden,

@@ -60,6 +60,20 @@ def test_wheel_and_keys_scroll(book: Notebook, screen) -> None:
     assert "axial 23 / 24" in screen.inner_text()
 
 
+def test_a_panel_of_another_size_stretches_no_picture(book: Notebook, screen) -> None:
+    ratio = "pane => pane.querySelector('canvas').width / pane.clientWidth === window.devicePixelRatio"
+    before = screen.bounding_box()["width"]
+    size = book.page.viewport_size
+    try:
+        book.page.set_viewport_size({"width": size["width"] - 300, "height": size["height"]})
+        book.page.wait_for_function(
+            f"([pane, before]) => pane.clientWidth < before && ({ratio})(pane)",
+            arg=[screen.element_handle(), before - 200],
+        )
+    finally:
+        book.page.set_viewport_size(size)
+
+
 def test_dragging_and_presets_change_the_window(book: Notebook, screen) -> None:
     before = [float(x) for x in book.ask("viewer.window").strip("()").split(",")]
     box = screen.bounding_box()

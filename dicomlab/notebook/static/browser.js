@@ -87,6 +87,7 @@ function build({ root, send, state: current }) {
       node.dataset.index = index;
       nodes.push(node);
     }
+    if (!state.rows) nodes.push(el("div", { cls: "dl-row dl-quiet", role: "row" }, el("div", { cls: "dl-cell", role: "gridcell" }, state.words ? "nothing has these words" : "nothing was found")));
     rows.replaceChildren(...nodes);
     drawn = `${state.version} ${from} ${to}`;
     root.dataset.drawn = drawn;
@@ -173,7 +174,9 @@ function build({ root, send, state: current }) {
         fresh = true; // what is there stays in sight until what is asked now has come
         if (elsewhere) { pages = new Map(); box.scrollTop = 0; focus = 0; }
         head.replaceChildren(heading("", state.levels.join(" › ")), ...state.columns.map((name, at) => heading(name, state.headings[at])));
-        root.style.setProperty("--dl-columns", state.columns.length);
+        const least = state.headings.map((text) => clamp(24 + 8 * text.length, 72, 200)); // so that a heading is read whole
+        root.style.setProperty("--dl-columns", least.map((pixels) => `minmax(${pixels}px, 1fr)`).join(" "));
+        root.style.setProperty("--dl-least", `${least.reduce((sum, pixels) => sum + pixels, 280)}px`);
         box.setAttribute("aria-rowcount", state.rows + 1);
         if (document.activeElement !== search) search.value = state.words;
       }

@@ -19,6 +19,7 @@ function build({ root }) {
     note,
     el("div", { cls: "dl-parts" }, table("From whom", ["from", "instances", "size", "last"], sources), table("What came last", RECENT, recent)),
   );
+  const nothing = (columns) => el("tr", {}, el("td", { cls: "dl-quiet", colSpan: columns }, "nothing since the archive was opened"));
   const row = (values) => el("tr", {}, values.map((value) => el("td", { title: value }, value)));
   return {
     state(state) {
@@ -26,8 +27,8 @@ function build({ root }) {
       setText(size.firstChild, octetsInWords(state.totals.octets));
       doors.replaceChildren(...state.doors.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
       setText(note, state.open ? state.notes.join("; ") : "the archive is closed");
-      sources.replaceChildren(...state.sources.map(([name, count, octets, last]) => row([name, count.toLocaleString("en"), octetsInWords(octets), last])));
-      recent.replaceChildren(...state.recent.map((values) => row([...values.slice(0, -1), octetsInWords(Number(values[values.length - 1]))])));
+      sources.replaceChildren(...state.sources.map(([name, count, octets, last]) => row([name, count.toLocaleString("en"), octetsInWords(octets), last])), ...(state.sources.length ? [] : [nothing(4)]));
+      recent.replaceChildren(...state.recent.map((values) => row([...values.slice(0, -1), octetsInWords(Number(values[values.length - 1]))])), ...(state.recent.length ? [] : [nothing(RECENT.length)]));
     },
     message(message) {
       if (message.kind === "rate") rate.add(message.rate_hz);

@@ -299,6 +299,8 @@ function build({ root, send, state: current }) {
     note,
   );
 
+  const size = new ResizeObserver(() => redraw()); // a picture that the page stretches lies about its shape
+  size.observe(grid);
   const store = planeStore(send, () => redraw());
   const viewOf = (axis) => state.views.find((one) => one.axis === axis);
 
@@ -511,7 +513,7 @@ function build({ root, send, state: current }) {
       }
     },
     seen: (visible) => (visible ? redraw() : setPlaying(false)),
-    ended: () => { setPlaying(false); clearTimeout(tellTimer); clearTimeout(headerTimer); },
+    ended: () => { size.disconnect(); setPlaying(false); clearTimeout(tellTimer); clearTimeout(headerTimer); },
   };
 }
 

@@ -39,7 +39,8 @@ function build({ root, send, state: given }) {
   opened.hidden = true;
   root.append(bar, head, list, opened);
   let pace = BUSY_MS;
-  const place = (at) => `${((at + 0.5) / Math.max(state.parties.length, 1)) * 100}%`;
+  const part = (at) => at / Math.max(state.parties.length - 1, 1);  // of the way from the first lifeline to the last
+  const place = (at) => `calc(8px + ${part(at)} * (100% - 16px))`;
   const height = () => { list.style.height = `${Math.max(4 * ROW, given().height)}px`; };
 
   function ask() {
@@ -83,11 +84,9 @@ function build({ root, send, state: given }) {
       const [left, right] = from < to ? [from, to] : [to, from];
       const arrow = make("div", `dlw-arrow${from > to ? " back" : ""}`);
       arrow.style.left = place(left);
-      arrow.style.width = `${((right - left) / state.parties.length) * 100}%`;
-      const near = (left + 0.5) / state.parties.length < 0.5;  // text runs to the side where there is more room
-      said.style.left = near ? `calc(${place(left)} + 6px)` : "6px";
-      said.style.right = near ? "6px" : `calc(100% - ${place(right)} + 6px)`;
-      said.style.textAlign = near ? "left" : "right";
+      arrow.style.width = `calc(${part(right) - part(left)} * (100% - 16px))`;
+      said.style.left = `calc(${place(left)} + 8px)`;
+      said.style.right = `calc(100% - ${place(right)} + 8px)`;
       lane.append(arrow);
     }
     lane.append(said);
@@ -99,6 +98,7 @@ function build({ root, send, state: given }) {
     lanes.replaceChildren(...state.parties.map((name, at) => {
       const one = make("span", "", name, { title: name });
       one.style.left = place(at);
+      one.style.transform = `translateX(${-100 * part(at)}%)`;  // the outermost stay inside
       return one;
     }));
     const known = new Set([...protocol.options].map((one) => one.value));
@@ -131,7 +131,7 @@ function build({ root, send, state: given }) {
   function show(one) {
     opened.hidden = false;
     const title = make("p");
-    title.append(make("b", one.trouble ? "dlw-bad" : "", `${one.trouble ? "⚠ " : ""}${one.number}: ${one.title}`), ` ${one.who}, ${one.size.toLocaleString()} octets${one.state ? `, our state ${one.state}` : ""}`);
+    title.append(make("b", one.trouble ? "dlw-bad" : "", `${one.trouble ? "⚠ " : ""}${one.number}: ${one.title}`), one.who ? ` ${one.who}, ${one.size.toLocaleString()} octets` : "", `${one.state ? `, our state ${one.state}` : ""}`);
     const parts = [title];
     if (one.sentence) parts.push(make("p", "", one.sentence));
     const sides = make("div", "dlw-sides");
