@@ -318,7 +318,7 @@ class Report(Summarised):
         if self.folder:
             facts.append(("folder", self.folder.name))
         shown = [o for o in self.outcomes if o.result == "failed"] + [o for o in self.outcomes if o.result != "failed"]
-        rows = tuple((o.sop_instance_uid, o.result, o.status, str(o.octets)) for o in shown[:10])
+        rows = tuple((o.sop_instance_uid or "none was read", o.result, o.status, str(o.octets)) for o in shown[:10])
         notes = () if self.complete else (f"not complete: {self.note or 'instances failed'}",)
         return Summary(
             self.title,

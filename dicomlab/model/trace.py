@@ -357,7 +357,7 @@ class Explanation(Summarised):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One for each message that says something new; runs of the same are counted."""
+        """One for each message that says something new; runs of the same are counted, be it of one, two or three."""
         result: list[str] = []
         times = 1
         for text in (
@@ -374,7 +374,7 @@ class Explanation(Summarised):
             result.append(text)
         if times > 1:
             result[-1] += f" ({times} times)"
-        return tuple(result)
+        return tuple(_without_rounds(result))
 
     def __str__(self) -> str:
         return "\n".join(f"{n}. {sentence}" for n, sentence in enumerate(self.sentences, 1))
@@ -385,6 +385,25 @@ class Explanation(Summarised):
         left_out = len(sentences) - len(said)
         more = (f"… {left_out} more; .sentences has them all",) if left_out > 0 else ()
         return Summary("What happened", letter=(*said, *more))
+
+
+def _without_rounds(sentences: list[str]) -> Iterator[str]:
+    """Sentences, each round of two or three that comes again at once only counted."""
+    at = 0
+    while at < len(sentences):
+        for size in (2, 3):
+            first, end = sentences[at : at + size], at + size
+            while sentences[end : end + size] == first:
+                end += size
+            if end > at + size:
+                yield from first
+                again = (end - at) // size - 1
+                yield f"The same {size} again, {again} time{'s' if again > 1 else ''}."
+                at = end
+                break
+        else:
+            yield sentences[at]
+            at += 1
 
 
 _current: ContextVar[Trace | None] = ContextVar("dicomlab_trace", default=None)

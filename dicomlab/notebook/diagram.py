@@ -17,8 +17,10 @@ _LETTERS = 0.155
 
 
 def parties_of(trace: Trace) -> list[str]:
-    """The lifelines, in the order in which they appear."""
-    return list(dict.fromkeys(name for event in trace if event.direction != "note" for name in event.parties))
+    """The lifelines, in the order in which they appear; who never says anything is the last."""
+    said = [event.parties for event in trace if event.direction != "note"]
+    speakers = {sender for sender, _ in said}
+    return sorted(dict.fromkeys(name for pair in said for name in pair), key=lambda name: name not in speakers)
 
 
 def mermaid(trace: Trace) -> str:

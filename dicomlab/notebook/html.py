@@ -78,13 +78,18 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
         parts.append(preformatted(summary.block))
     parts += [el("div", f"⚠ {note}", cls="dl-note") for note in summary.notes]
     if summary.letter:
-        parts.append(el("div", *(el("div", line or " ") for line in summary.letter), cls="dl-letter"))
+        parts.append(el("div", *map(_letter_line, summary.letter), cls="dl-letter"))
     return el("div", style(), *parts, cls="dl")
 
 
 def _cell(text: str) -> Markup:
     """A cell of a table; sentences may take several lines, names, dates and UIDs stay whole."""
     return el("td", visible(text, _CELL), cls="dl-long" if len(text) > _LINE and " " in text else "")
+
+
+def _letter_line(text: str) -> Markup:
+    """A line of a letter; where it is indented, its spaces align it with others."""
+    return el("div", text or " ", style="font-family:monospace" if text.startswith("  ") else "")
 
 
 def picture(octets: bytes, kind: str, says: str) -> Markup:

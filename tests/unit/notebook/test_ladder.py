@@ -212,3 +212,19 @@ def test_a_party_that_speaks_with_its_own_name_has_two_lifelines() -> None:
     wire = Trace()
     conversation(wire, "SAME", "SAME").tap("received", b"x")
     assert parties_of(wire) == ["SAME", "SAME (us)"]
+
+
+def test_rounds_of_sentences_are_told_once() -> None:
+    wire = Trace()
+    channel = conversation(wire)
+    for text in ("start", *["a", "bb"] * 4, "start", *["a", "bb", "ccc"] * 2, "finish"):
+        channel.tap("sent", text.encode())
+    told = [sentence.split()[2] if sentence.startswith("It") else sentence for sentence in wire.explain().sentences]
+    assert told == ["5", "1", "2", "The same 2 again, 3 times.", "5", "1", "2", "3", "The same 3 again, 1 time.", "6"]
+
+
+def test_who_only_listens_stands_at_the_right() -> None:
+    wire = Trace()
+    for us, peer in (("camera", "viewer"), ("camera", "group"), ("group", "viewer")):
+        conversation(wire, us, peer).tap("sent", b"x")
+    assert parties_of(wire) == ["camera", "group", "viewer"]
