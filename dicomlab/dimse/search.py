@@ -35,6 +35,8 @@ from dicomlab.model.query import Key, Query
 
 UIDS_PER_REQUEST = 100
 """Values in a list of UIDs; longer lists are asked for in parts."""
+MOST_PROBES = 16
+"""Values of a list that found nothing which are asked for by themselves: whether the peer takes lists is not known."""
 ASSOCIATIONS = 3
 """At once, where there is much to be looked below."""
 _BRANCHES_EACH = 4
@@ -92,6 +94,7 @@ class Search:
         """As many rows came where nothing could be cut further."""
         self._ranges = True
         """Whether the peer heeds ranges of Study Date, as far as is known."""
+        self._probes = MOST_PROBES
         self._lists: bool | None = None
         """Whether the peer takes lists of UIDs, once that is known."""
 
@@ -241,15 +244,20 @@ class Search:
         if strange:
             text = f"it passed over a list of {listed.column.name}: {strange} rows that it does not name are left out"
             question.asker.tell(text)
-        missing = deque(uid for uid in listed.values if uid not in seen)
+        missing = [uid for uid in listed.values if uid not in seen]
         if len(seen) > 1:
             self._lists = True  # of several values that were asked for at once it has found two
         if self._lists or not missing:
             return
-        missing.appendleft(missing.pop())  # the last one is asked for by itself, then the first: it may have neither
+        probes = _spread(missing, self._probes)  # some are asked for by themselves: it may have none of them
+        self._probes = max(2, self._probes - len(probes))
         others = [key for key in keys if key is not listed]
-        for number, uid in enumerate(missing):
-            if self._over() or (number == 2 and self._lists is None):
+        for number, uid in enumerate(dict.fromkeys([*probes, *missing])):
+            if self._over():
+                return
+            if number == len(probes) and self._lists is None:
+                text = f"of a list of {len(listed.values)} {listed.column.name} it has found {len(seen)}"
+                question.asker.tell(f"{text}, and none of {number} others that were asked for by themselves")
                 return
             for match in self._whole(question, [*others, Key(listed.column, "single", (uid,))]):
                 if question.value(match, listed.column) == uid:
@@ -376,6 +384,13 @@ class _Question:
 def _offset_from_utc() -> str:
     """The time zone of this machine, as ``+0100``."""
     return datetime.now().astimezone().strftime("%z")
+
+
+def _spread(uids: Sequence[str], most: int) -> list[str]:
+    """At most so many of them, from one end to the other."""
+    if len(uids) <= most:
+        return list(uids)
+    return [uids[number * (len(uids) - 1) // (most - 1)] for number in range(most)]
 
 
 def _strange(row: Row, keys: Sequence[Key]) -> bool:

@@ -507,13 +507,24 @@ def test_lists_of_uids_have_one_answer_whatever_the_peer_makes_of_them(lists: st
     assert len(habits.asked) == {"taken": 1, "passed over": 1}.get(lists, 4 if lists == "first" else 5)
 
 
-def test_a_list_of_what_is_not_there_costs_two_questions_more() -> None:
+@pytest.mark.parametrize("lists", ["taken", "first", "nothing", "refused"])
+def test_a_list_whose_ends_are_not_there_hides_nothing_of_its_middle(lists: str) -> None:
+    habits = Habits(studies(30), lists=lists)
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyInstanceUID=["9.1", "9.2", "1.2.7", "9.3", "1.2.9", "9.4"])
+    assert sorted(found["StudyInstanceUID"]) == ["1.2.7", "1.2.9"]
+
+
+def test_a_list_of_what_is_not_there_costs_a_few_questions_more_and_is_told() -> None:
     habits = Habits(studies(3))
     with playing(habits) as address:
-        found = Node(address).find("study", StudyInstanceUID=[f"9.{n}" for n in range(40)])
+        found = Node(address).find("study", StudyInstanceUID=[f"9.{n}" for n in range(240)])
     assert len(found) == 0
     assert found.complete
-    assert len(habits.asked) == 3
+    assert len(habits.asked) == 3 + 16 + 2 + 2  # in each of three parts the list, then some of it by themselves
+    assert [len(one["StudyInstanceUID"].split("\\")) for one in habits.asked[:3]] == [100, 1, 1]
+    assert {"9.0", "9.99"} <= {one["StudyInstanceUID"] for one in habits.asked}
+    assert any("none of 16 others" in text for text in found.warnings["problem"])
 
 
 def test_what_a_peer_does_not_match_is_matched_here() -> None:
