@@ -293,11 +293,12 @@ def _read(
     if len(path) == 1:
         return decode_values(bytes(octets[element.value : element.end]), vr_of(element, vr), encodings)
     values: list[object] = []
-    for item in items_of(octets, element, syntax):
+    within = syntax_within(element, syntax)
+    for item in items_of(octets, element, within):
         found: list[object] = []
-        for inner in elements(item, syntax):
+        for inner in elements(item, within):
             if inner.tag == path[1]:
-                found = _read(item, inner, syntax, path=path[1:], vr=vr, encodings=encodings)
+                found = _read(item, inner, within, path=path[1:], vr=vr, encodings=encodings)
         values += found or [None]
     return values
 
@@ -334,9 +335,20 @@ def _keys(
             values = decode_values(bytes(octets[element.value : element.end]), vr, encodings)
             yield here, "\\".join(map(str, values))
             continue
-        first = next(items_of(octets, element, syntax), None)
-        inner = list(_keys(first, syntax, here, encodings)) if first is not None else []
+        within = syntax_within(element, syntax)
+        first = next(items_of(octets, element, within), None)
+        inner = list(_keys(first, within, here, encodings)) if first is not None else []
         yield from inner or [(here, "")]
+
+
+def syntax_within(element: Element, syntax: str) -> str:
+    """The transfer syntax of the items of a sequence: in one that came as UN they are in Implicit VR.
+
+    Source
+    ------
+    PS3.5 §6.2.2 (UN).
+    """
+    return IMPLICIT_LE if element.vr == "UN" else syntax
 
 
 def items_of(octets: Octets, element: Element, syntax: str) -> Iterator[memoryview]:

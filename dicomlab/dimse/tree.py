@@ -26,6 +26,7 @@ from dicomlab.dimse.identifier import (
     encode_tree,
     encodings_of,
     items_of,
+    syntax_within,
     vr_of,
 )
 from dicomlab.dimse.pdu import Octets
@@ -73,7 +74,8 @@ def _decode(octets: Octets, syntax: str, encodings: tuple[str, ...], depth: int)
             continue  # a tree is Unicode
         vr = vr_of(element, "")
         if vr == "SQ":
-            items = [_decode(item, syntax, encodings, depth + 1) for item in items_of(octets, element, syntax)]
+            within = syntax_within(element, syntax)
+            items = [_decode(item, within, encodings, depth + 1) for item in items_of(octets, element, within)]
             tree[element.tag] = (vr, items)
         elif vr in TEXT or vr in _NUMBERS or vr == "AT":
             tree[element.tag] = (vr, decode_values(value, vr, encodings))

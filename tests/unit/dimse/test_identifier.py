@@ -25,6 +25,7 @@ from dicomlab.dimse.identifier import (
     tree_of,
     tree_of_row,
 )
+from dicomlab.dimse.tree import decode_tree
 from dicomlab.errors import LocalProtocolError, RemoteProtocolError
 from dicomlab.model.columns import column, columns
 
@@ -162,6 +163,20 @@ def test_text_is_read_by_its_own_character_set_and_never_fails(character_set: st
 
     row = element(0x00080005, b"CS", character_set.encode()) + element(0x00100010, b"PN", octets)
     assert read_row(row, EXPLICIT, columns(["PatientName"])) == {"PatientName": [text]}
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_sequence_that_came_as_un_is_read_in_implicit_vr(undefined: bool) -> None:
+    """PS3.5 §6.2.2: as a gateway writes what its dictionary does not know."""
+    inner = encode_tree({0x00400009: ("SH", ["S1"])}, IMPLICIT)
+    item = b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner
+    item += b"\xfe\xff\xdd\xe0\0\0\0\0" if undefined else b""
+    length = b"\xff" * 4 if undefined else len(item).to_bytes(4, "little")
+    octets = b"\x40\0\x75\x02UN\0\0" + length + item
+    path = "RequestAttributesSequence.ScheduledProcedureStepID"
+    assert read_row(octets, EXPLICIT, columns([path])) == {path: ["S1"]}
+    assert keys_of(octets, EXPLICIT) == [((0x00400275, 0x00400009), "S1")]
+    assert decode_tree(octets, EXPLICIT) == {0x00400275: ("SQ", [{0x00400009: ("SH", ["S1"])}])}
 
 
 @BOTH
