@@ -44,7 +44,7 @@ UTF_8 = "ISO_IR 192"
 Tree = dict[int, tuple[str, list[Any]]]
 """A data set as plain values: tag to VR and values; those of SQ are trees."""
 
-_ITEM, _ITEM_END, _SEQUENCE_END, _UNDEFINED = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END, UNDEFINED = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFFFFFF
 _BY_CHARACTER_SET = frozenset("LO LT PN SH ST UC UT".split())
 _ONE_VALUE = frozenset("LT ST UR UT".split())
 TEXT = _BY_CHARACTER_SET | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
@@ -358,13 +358,13 @@ def items_of(octets: Octets, element: Element, syntax: str) -> Iterator[memoryvi
     while at + 8 <= element.end:
         group, number, length = _IMPLICIT.unpack_from(view, at)
         tag = group << 16 | number
-        if tag == _SEQUENCE_END:
+        if tag == SEQUENCE_END:
             return
-        if tag != _ITEM:
+        if tag != ITEM:
             raise RemoteProtocolError("something other than an item in a sequence", section="PS3.5 §7.5", offset=at)
         start, after = at + 8, at + 8 + length
-        if length == _UNDEFINED:
-            end = next((e for e in elements(view[start:], syntax) if e.tag == _ITEM_END), None)
+        if length == UNDEFINED:
+            end = next((e for e in elements(view[start:], syntax) if e.tag == ITEM_END), None)
             if end is None:
                 raise RemoteProtocolError("an item without end", section="PS3.5 §7.5", offset=at)
             length, after = end.offset, start + end.end

@@ -8,7 +8,7 @@ PS3.4 §C.4.1.2, §C.4.1.3 (C-FIND SCP, hierarchical search), §C.4.2.2.1, §C.4
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dicomlab.dimse.identifier import (
@@ -17,10 +17,10 @@ from dicomlab.dimse.identifier import (
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
     Tree,
-    keys_of,
     tree_of_row,
 )
 from dicomlab.dimse.pdu import Octets
+from dicomlab.dimse.tree import decode_tree
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.columns import LEVELS, UNIQUE_KEY, Column, Level, column
 from dicomlab.model.matching import Row
@@ -155,9 +155,20 @@ def read_composite(octets: Octets, transfer_syntax: str) -> RetrieveRequest:
 
 def _keys(octets: Octets, transfer_syntax: str) -> dict[tuple[int, ...], str]:
     try:
-        return dict(keys_of(octets, transfer_syntax))
+        return dict(_texts(decode_tree(octets, transfer_syntax), ()))
     except RemoteProtocolError as error:
         raise ServiceError(f"the Identifier can't be read: {error}", status=DOES_NOT_MATCH) from error
+
+
+def _texts(tree: Tree, way: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Each key by its path of tags, and its text; of a sequence the first item counts (PS3.4 §C.2.2.2.6)."""
+    for tag, (vr, values) in tree.items():
+        here = (*way, tag)
+        if vr != "SQ":
+            yield here, "\\".join(str(one) for one in values if not isinstance(one, bytes))
+            continue
+        inner = list(_texts(values[0], here)) if values else []
+        yield from inner or [(here, "")]
 
 
 def _read(octets: Octets, transfer_syntax: str, root: Level) -> tuple[Level, dict[Column, str], bool]:

@@ -20,13 +20,15 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dicomlab.dimse.identifier import (
     CHARACTER_SET,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
     TEXT,
+    UNDEFINED,
     Tree,
     decode_values,
     encode_tree,
     encodings_of,
-    items_of,
-    syntax_within,
     vr_of,
 )
 from dicomlab.dimse.pdu import Octets
@@ -34,7 +36,7 @@ from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.columns import column, read
 from dicomlab.model.values import uid_like
 from dicomlab.part10.meta import EXPLICIT_LE
-from dicomlab.part10.walk import elements
+from dicomlab.part10.walk import Element, Walker
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -60,28 +62,73 @@ def decode_tree(octets: Octets, transfer_syntax: str) -> Tree:
     ------
     PS3.5 §7.1, §7.5, §6.1.
     """
-    return _decode(octets, transfer_syntax, encodings_of(b""), 0)
+    walker = Walker(octets, transfer_syntax)
+    return _decode(walker, 0, walker.size, encodings_of(b""), depth=0, implicit=walker.implicit)[0]
 
 
-def _decode(octets: Octets, syntax: str, encodings: tuple[str, ...], depth: int) -> Tree:
+def _decode(
+    walker: Walker, at: int, stop: int, encodings: tuple[str, ...], *, depth: int, implicit: bool, endless: bool = False
+) -> tuple[Tree, int]:
+    """Read elements up to `stop`, or in an item without a length up to its delimiter; each octet once, however deep.
+
+    Gives what they are, and the octet after them.
+    """
     if depth > MAX_DEPTH:
-        raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", section="PS3.5 §7.5", offset=0)
+        raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", section="PS3.5 §7.5", offset=at)
     tree: Tree = {}
-    for element in elements(octets, syntax):
-        value = bytes(octets[element.value : element.end])
-        if element.tag == CHARACTER_SET:
-            encodings = encodings_of(value)
-            continue  # a tree is Unicode
+    while at < stop:
+        if not depth and not any(bytes(walker.octets[at : at + 2])) and walker.padded(at):
+            return tree, stop
+        tag, vr, value, length = walker.header(at, implicit=implicit)
+        if tag == ITEM_END and endless:
+            return tree, value
+        if not tag >> 16:
+            raise walker.broken("an element of group 0000, which no data set has", at)
+        element = Element(tag, vr, at, value, length)
         vr = vr_of(element, "")
         if vr == "SQ":
-            within = syntax_within(element, syntax)
-            items = [_decode(item, within, encodings, depth + 1) for item in items_of(octets, element, within)]
-            tree[element.tag] = (vr, items)
+            within = implicit or element.vr == "UN"
+            items, at = _items(walker, element, stop, encodings, depth=depth, implicit=within)
+            tree[tag] = (vr, items)
+            continue
+        at = walker.after(tag, value, length, element.vr, implicit=implicit, depth=depth)
+        if at > stop:
+            raise walker.broken("an element is longer than its item", value)
+        octets = bytes(walker.octets[value:at])
+        if tag == CHARACTER_SET:
+            encodings = encodings_of(octets)  # and is left out: a tree is Unicode
         elif vr in TEXT or vr in _NUMBERS or vr == "AT":
-            tree[element.tag] = (vr, decode_values(value, vr, encodings))
-        elif element.tag & 0xFFFF:
-            tree[element.tag] = (vr, [value] if value else [])
-    return tree
+            tree[tag] = (vr, decode_values(octets, vr, encodings))
+        elif tag & 0xFFFF:
+            tree[tag] = (vr, [octets] if octets else [])
+    if endless:
+        raise walker.broken("an item without end", at)
+    return tree, at
+
+
+def _items(
+    walker: Walker, element: Element, stop: int, encodings: tuple[str, ...], *, depth: int, implicit: bool
+) -> tuple[list[Tree], int]:
+    """The items of a sequence, of defined or undefined length, and the octet after it."""
+    endless = element.length == UNDEFINED
+    end = stop if endless else element.end
+    if end > stop:
+        raise walker.broken("a sequence is longer than what it stands in", element.value)
+    items: list[Tree] = []
+    at = element.value
+    while endless or at + 8 <= end:
+        tag, _, value, length = walker.header(at, implicit=True)
+        if tag == SEQUENCE_END:
+            return items, value if endless else end
+        if tag != ITEM:
+            raise walker.broken("something other than an item in a sequence", at)
+        last = end if length == UNDEFINED else value + length
+        if last > end:
+            raise walker.broken("an item is cut", at)
+        open_ended = length == UNDEFINED
+        item, at = _decode(walker, value, last, encodings, depth=depth + 1, implicit=implicit, endless=open_ended)
+        items.append(item)
+    return items, end
 
 
 # --- the DICOM JSON Model --------------------------------------------------------------------------------------------

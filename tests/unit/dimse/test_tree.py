@@ -15,6 +15,7 @@ from pydicom.sequence import Sequence
 from dicomlab.dimse.identifier import encode_tree
 from dicomlab.dimse.tree import dataset_of, decode_tree, json_of, tree_of_json, tree_of_values, value_of
 from dicomlab.errors import DicomlabError, RemoteProtocolError, UsageError
+from dicomlab.part10.walk import Walker
 from tests.unit.dimse.holdings import EXPLICIT, IMPLICIT
 
 TREE = {
@@ -71,6 +72,26 @@ def test_a_vr_of_a_later_edition_is_what_the_dictionary_says_or_octets(group: by
     tree = decode_tree(group + b"ZZ\0\0\x04\0\0\0abcd", EXPLICIT)
     assert list(tree.values()) == [entry]
     assert str(next(iter(dataset_of(tree))).VR) == entry[0]
+
+
+def test_depth_costs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each header is read once, however deep it lies: who nests deeply would cost us that many times otherwise."""
+    looks: list[int] = []
+    header = Walker.header
+
+    def counted(walker: Walker, at: int, *, implicit: bool) -> Any:
+        looks.append(at)
+        return header(walker, at, implicit=implicit)
+
+    monkeypatch.setattr(Walker, "header", counted)
+    tree: Any = {0x00100020: ("LO", ["x"])}
+    open_ended = encode_tree(tree, IMPLICIT)
+    for _ in range(20):
+        tree = {0x00400275: ("SQ", [tree])}
+        start, end = b"\x40\0\x75\2\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff", b"\xfe\xff\x0d\xe0\0\0\0\0"
+        open_ended = start + open_ended + end + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    assert decode_tree(open_ended, IMPLICIT) == tree
+    assert len(looks) == len(set(looks)) == 1 + 20 * 4
 
 
 def test_text_is_unicode_whatever_it_came_in() -> None:
