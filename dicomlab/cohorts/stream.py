@@ -97,11 +97,17 @@ def _stream(source: Any, wanted: Sequence[Wanted], options: Mapping[str, Any]) -
 
 
 def parcels(cohort: Cohort, options: Mapping[str, Any] | None = None) -> Iterator[Parcel | Unfit]:
-    """The instances of a cohort as parcels, octets as they came; what does not come is ``Unfit``."""
+    """The instances of a cohort as parcels, octets as they came; what does not come is ``Unfit``.
+
+    What a peer sends without being asked, or once more, is left out.
+    """
     wanted = [instance.wanted for instance in cohort.instances()]
     missing = dict.fromkeys(one.sop_instance_uid for one in wanted)
     for item in _stream(cohort.source, wanted, options or {}) if wanted else ():
-        missing.pop(item.meta.sop_instance_uid if isinstance(item, Parcel) else item.name, None)
+        uid = item.meta.sop_instance_uid if isinstance(item, Parcel) else item.name
+        if isinstance(item, Parcel) and uid not in missing:
+            continue
+        missing.pop(uid, None)
         yield item
     for uid in missing:
         yield Unfit(uid, "the peer did not deliver it")

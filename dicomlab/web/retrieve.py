@@ -66,11 +66,12 @@ class _Incoming:
 
     sink: _OneAtATime
     source: str
+    wanted: frozenset[str]
     _head: bytes = b""
     _writer: Writer | None = None
     uid: str = ""
     _refused: bool = False
-    """Whether the sink did not want it."""
+    """Whether nobody asked for it, or the sink did not want it."""
     _passing: Passing = field(default_factory=Passing)
     """Sees whether the data set itself is whole."""
 
@@ -87,6 +88,9 @@ class _Incoming:
             self._head = bytes(head)
             return
         self.uid = meta.sop_instance_uid
+        if self.uid not in self.wanted:  # a series was asked for as a whole where a part of it is wanted
+            self._refused = True
+            return
         file_meta = bytes(head[: meta.length])
         syntax = meta.transfer_syntax_uid
         self._passing = Passing(syntax)
@@ -159,11 +163,16 @@ class Retriever:
     def __init__(self, site: Site, sink: Sink, control: Control, accepts: Sequence[str], streams: int = 1) -> None:
         self._site, self._sink, self._control = site, _OneAtATime(sink), control
         self._accepts, self._streams = accepts, streams
+        self._wanted: frozenset[str] = frozenset()
         self._arrived: set[str] = set()
         self._torn: dict[str, str] = {}
 
     def deliver(self, wanted: Sequence[Wanted]) -> None:
-        """Fetch series by series; what a series answer lacks is asked for instance by instance."""
+        """Fetch series by series; what a series answer lacks is asked for instance by instance.
+
+        Whatever a server sends, only what is wanted comes into the sink.
+        """
+        self._wanted = frozenset(one.sop_instance_uid for one in wanted)
         series: dict[tuple[str, str], list[Wanted]] = defaultdict(list)
         for one in wanted:
             series[one.study_instance_uid, one.series_instance_uid].append(one)
@@ -248,7 +257,7 @@ class Retriever:
                 if isinstance(event, Begin):
                     if self._control.cancelled:  # however much of it is here already
                         return
-                    incoming = _Incoming(self._sink, self._site.url)
+                    incoming = _Incoming(self._sink, self._site.url, self._wanted)
                 elif incoming is None:
                     continue
                 elif isinstance(event, Data):

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,19 @@ def test_the_same_call_again_fetches_nothing(source: Any, instances: list[Datase
     assert again.complete
     assert again.count("skipped") == len(instances)
     assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.dcm")} == stamps
+
+
+def test_a_part_of_a_series_is_that_part(source: Any, instances: list[Dataset], tmp_path: Path) -> None:
+    """However it is asked for, the rest of the series is neither stored nor given."""
+    uids = Counter(ds.SeriesInstanceUID for ds in instances)
+    series, count = uids.most_common(1)[0]
+    assert count > 4
+    every = source.find("instance", SeriesInstanceUID=series, progress=False)
+    part = every[every["SOPInstanceUID"] != every["SOPInstanceUID"][0]]
+    report = part.retrieve(tmp_path, progress=False)
+    assert sorted(one.sop_instance_uid for one in report) == sorted(part["SOPInstanceUID"])
+    assert report.count("done") == len(list(tmp_path.rglob("*.dcm"))) == len(part)
+    assert sorted(ds.SOPInstanceUID for ds in part.datasets()) == sorted(part["SOPInstanceUID"])
 
 
 def test_a_damaged_or_missing_file_is_fetched_again(source: Any, instances: list[Dataset], tmp_path: Path) -> None:
