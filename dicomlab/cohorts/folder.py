@@ -135,10 +135,13 @@ class FolderSink:
         before = self._before.get(uid)
         known = before is not None and before.result in ("done", "warning", "skipped") and before.path
         path = self.folder / before.path if before is not None and known else self._place(uid)
-        if self._seen_absent(path) or not path.resolve().is_relative_to(self._root):
-            return False
-        if not path.is_file():
-            remove_parts(path, self._started_s)
+        try:
+            if self._seen_absent(path) or not path.resolve().is_relative_to(self._root):
+                return False
+            if not path.is_file():
+                remove_parts(path, self._started_s)
+                return False
+        except (OSError, ValueError):  # no path at all, whatever a ledger says
             return False
         parcel = parcel_of_file(path)
         if isinstance(parcel, Unfit) or parcel.meta.sop_instance_uid != uid:

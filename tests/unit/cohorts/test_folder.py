@@ -209,3 +209,12 @@ def test_parts_that_a_killed_retrieve_left_are_removed_and_no_others(tmp_path: P
     assert not place.found(Wanted("1.2", "1.3", UID))
     assert [part.exists() for part in (stale, fresh, other)] == [False, True, True]
     place.close()
+
+
+@pytest.mark.parametrize("path", ["a\0/b", "x" * 5000 + "/y", "a/" * 3000 + "b", "\ud800/x"])
+def test_a_ledger_that_names_no_path_at_all(tmp_path: Path, path: str) -> None:
+    with Ledger(tmp_path, "EVIL") as ledger:
+        ledger.append(Outcome(UID, "done", path=path, octets=1))
+    place = sink(tmp_path, UID)
+    assert not place.found(Wanted("1.2", "1.3", UID))
+    place.close()
