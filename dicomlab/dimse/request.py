@@ -7,7 +7,6 @@ PS3.4 §C.4.1.2, §C.4.1.3 (C-FIND SCP, hierarchical search), §C.4.2.2.1, §C.4
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,17 +23,13 @@ from dicomlab.dimse.tree import decode_tree
 from dicomlab.errors import RemoteProtocolError, ServiceError, UsageError
 from dicomlab.model.columns import LEVELS, UNIQUE_KEY, Column, Level, column
 from dicomlab.model.matching import Row
-from dicomlab.model.query import Query
+from dicomlab.model.query import Query, range_of
 
 DOES_NOT_MATCH = 0xA900
 """Identifier does not match SOP Class (PS3.4 Table C.4-1)."""
 UNABLE_TO_EXTRACT_FRAMES = 0xAA02
 MAX_KEY = 1 << 20
 """Characters of a key, all of its values together, that are matched; more costs memory and time, and serves nobody."""
-_MOMENT = r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?"
-_RANGE = re.compile(f"{_MOMENT}-{_MOMENT}")
-_OFFSET = re.compile(r"[0-9]{4,14}(?:\.[0-9]{1,6})?-(?:0[0-9]|1[0-4])[0-5][0-9]")
-"""A minus before four digits that can be an offset from UTC is one (PS3.5 §6.2, DT)."""
 _TIMEZONE = 0x00080201
 _SOP_INSTANCE_UID = 0x00080018
 _LEVEL_OF_WORD = {word: level for level, word in LEVEL_WORDS.items()}
@@ -223,7 +218,7 @@ def value_of_key(one: Column, text: str) -> object:
     """
     if len(text) > MAX_KEY:
         raise UsageError(f"a key of {len(text)} characters, at most {MAX_KEY} are matched here")
-    if one.vr == "DT" and (ends := _RANGE.fullmatch(text)) and not _OFFSET.fullmatch(text):
-        return ends[1] or None, ends[2] or None
+    if one.vr == "DT" and (ends := range_of(text)):
+        return ends
     values = [value for value in text.split("\\") if value] if "\\" in text else text
     return values or None

@@ -34,6 +34,10 @@ _NEARER = {
     ("SOPClassUID", "study"): "SOPClassesInStudy",
 }
 _RANGE_TEXT = re.compile(r"[^-]*-[^-]*")
+_MOMENT = r"([0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?)?"
+_DT_RANGE = re.compile(f"{_MOMENT}-{_MOMENT}")
+_DT_OFFSET = re.compile(r"[0-9]{4,14}(?:\.[0-9]{1,6})?-(?:0[0-9]|1[0-4])[0-5][0-9]")
+"""A minus before four digits that can be an offset from UTC is one (PS3.5 §6.2, DT)."""
 MAX_CHARACTERS = 10_240
 """Of one value that is to be matched: what the longest VR but those without a limit holds (LT, PS3.5 Table 6.2-1)."""
 
@@ -198,6 +202,17 @@ def _check_level(one: Column, level: Level) -> None:
     advice = f"use {nearer}" if nearer else f'ask with find("{one.level}", ...)'
     peek = f', or read it afterwards with peek(["{one.name}"])' if level == "series" else ""
     raise UsageError(f"{one.name} is an attribute of the {one.level} level, the query is for {level}: {advice}{peek}")
+
+
+def range_of(text: str) -> tuple[str | None, str | None] | None:
+    """Read a range of DT as peers write it: its ends, None for an open one; None for what is no range.
+
+    Source
+    ------
+    PS3.4 §C.2.2.2.5 (range matching), PS3.5 §6.2 (DT).
+    """
+    found = None if _DT_OFFSET.fullmatch(text) else _DT_RANGE.fullmatch(text)
+    return (found[1], found[2]) if found and any(found.groups()) else None
 
 
 def key_of(one: Column, value: object) -> Key:

@@ -17,7 +17,7 @@ from pydicom.datadict import tag_for_keyword
 
 from dicomlab.errors import RemoteProtocolError, UsageError
 from dicomlab.model.columns import LEVELS, Column, Level, column, columns, standard_columns
-from dicomlab.model.query import Key, Query
+from dicomlab.model.query import Key, Query, range_of
 from dicomlab.model.workitem_service import WorkQuery
 
 Kind = Literal["search", "retrieve", "metadata", "frames", "bulkdata", "pixeldata", "rendered", "thumbnail"]
@@ -376,6 +376,6 @@ def _included(name: str, level: Level) -> Iterable[Column]:
 def _value(one: Column, text: str) -> object:
     if one.vr == "UI" and re.search(r"[,\\]", text):
         return [uid.strip() for uid in re.split(r"[,\\]", text) if uid.strip()]
-    if one.vr == "DT" and (ends := re.fullmatch(r"(\d{4,14}(?:\.\d+)?)?-(\d{4,14}(?:\.\d+)?)?", text)):
-        return (ends[1], ends[2]) if any(ends.groups()) else None
+    if one.vr == "DT" and (ends := range_of(text)):
+        return ends
     return text or None

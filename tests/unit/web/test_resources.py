@@ -170,6 +170,28 @@ def test_backslash_lists_and_date_time_ranges() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("20260101120000-0500", ("20260101120000-0500",)),  # one moment, five hours west of Greenwich
+        ("20260101-0500", ("20260101-0500",)),
+        ("20260101-20260102", ("20260101", "20260102")),
+        ("20260101000000%2B0100-20260102000000%2B0100", ("20260101000000+0100", "20260102000000+0100")),
+        ("20260101000000-0500-20260102000000-0500", ("20260101000000-0500", "20260102000000-0500")),
+        ("-20260102.5", None),
+        ("20260101-", ("20260101", "")),
+        ("-20260102", ("", "20260102")),
+    ],
+)
+def test_moments_and_ranges_of_them_with_offsets_from_utc(text: str, values: tuple[str, ...] | None) -> None:
+    if values is None:
+        with pytest.raises(RemoteProtocolError):
+            asked("/instances", f"AcquisitionDateTime={text}")
+        return
+    key = asked("/instances", f"AcquisitionDateTime={text}").query.keys[0]
+    assert (key.matching, key.values) == ("range" if len(values) == 2 else "single", values)
+
+
+@pytest.mark.parametrize(
     "text", ["limit=x", "offset=-1", "StudyDate=yesterday", "StudyInstanceUID=a.b", "Modality=CT", "limit=99999999999"]
 )
 def test_what_makes_no_sense_is_told(text: str) -> None:
