@@ -99,6 +99,10 @@ class _Origin:
     async def _answer(self, request: Request) -> Response:
         path = request.scope["path"].removeprefix(ROOT)
         headers: dict[str, str] = dict(request.headers)
+        coding = headers.get("content-encoding", "").strip().lower()
+        if request.method in ("POST", "PUT") and coding not in ("", "identity"):
+            text = f"a body coded as {coding[:40]!r} is not taken: send it as it is (RFC 9110 §15.5.16)"
+            raise Problem(415, text, {"Accept-Encoding": "identity"})
         address = address_of(
             headers, scheme=request.scope["scheme"], server=request.scope.get("server") or ("localhost", None),
             root=ROOT, path=path, relative=self._setting.links == "relative",

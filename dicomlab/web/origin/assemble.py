@@ -48,6 +48,37 @@ class Bulk:
 
     kind: MediaType
     parts: Sequence[Callable[[], bytes]]
+    size: int
+    """Octets of all parts."""
+
+
+REPEATED_OCTETS = 64 << 20
+"""Octets of bulk values that a request may name more than once."""
+
+
+class Allowance:
+    """Octets that the instances of one request may be made of: what came, and a little of it again.
+
+    Parameters
+    ----------
+    came : int
+        Octets of the bulk values of the request.
+    """
+
+    def __init__(self, came: int) -> None:
+        self._left = came + REPEATED_OCTETS
+
+    def spend(self, octets: int) -> None:
+        """Take some.
+
+        Raises
+        ------
+        RemoteProtocolError
+            There are not so many left: bulk values are named over and over.
+        """
+        self._left -= octets
+        if self._left < 0:
+            raise RemoteProtocolError("the same bulk values are named over and over", section=_SECTION)
 
 
 def identity(model: Mapping[str, Any]) -> tuple[str, str]:
@@ -61,7 +92,7 @@ def identity(model: Mapping[str, Any]) -> tuple[str, str]:
     return uid("00080016"), uid("00080018")
 
 
-def assemble(model: Mapping[str, Any], bulk: Mapping[str, Bulk], base_url: str) -> bytes:
+def assemble(model: Mapping[str, Any], bulk: Mapping[str, Bulk], base_url: str, allowance: Allowance) -> bytes:
     """Write one instance as a DICOM file.
 
     What a BulkDataURI names must have come in the same request: nothing is ever fetched.
@@ -74,11 +105,13 @@ def assemble(model: Mapping[str, Any], bulk: Mapping[str, Bulk], base_url: str) 
         By Content-Location.
     base_url : str
         Against which relative locations are resolved.
+    allowance : Allowance
+        Of the request.
 
     Raises
     ------
     RemoteProtocolError
-        A bulk value is missing, or the data set can't be written.
+        A bulk value is missing or repeated without end, or the data set can't be written.
 
     Source
     ------
@@ -94,6 +127,7 @@ def assemble(model: Mapping[str, Any], bulk: Mapping[str, Bulk], base_url: str) 
         if found is None:
             what = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
             raise RemoteProtocolError(f"no part has the bulk value of {what}", section=_SECTION)
+        allowance.spend(found.size)
         octets = [one() for one in found.parts]
         if tag == _PIXEL_DATA and _syntax(found.kind) not in UNCOMPRESSED:
             return encapsulate(octets)

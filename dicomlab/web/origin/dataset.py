@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dicomlab.errors import RemoteProtocolError
+from dicomlab.model.columns import format_tag
 from dicomlab.web.json_datasets import from_json
 from dicomlab.web.json_model import decode
 from dicomlab.web.media_types import DICOM_JSON, parse_content_type
@@ -80,9 +81,15 @@ async def dataset_of(request: Request, limits: Limits, *, needed: bool = True) -
         raise Problem(415, f"{kind} is not taken: send {' or '.join(TAKEN)}", {"Accept": ", ".join(TAKEN)})
     try:
         model = from_xml(body) if kind == DICOM_XML else _single(decode(body))
-        return from_json(model)
+        return from_json(model, _elsewhere)
     except RemoteProtocolError as error:
         raise Problem(400, str(error)) from error
+
+
+def _elsewhere(uri: str, vr: str, tag: int) -> bytes:
+    raise RemoteProtocolError(
+        f"the value of {format_tag(tag)} is given by its address, from where nobody fetches it", section="PS3.18 §F.2.6"
+    )
 
 
 def _single(model: Any) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from dicomlab.web.datasets import NOT_ALLOWED, SERIES, SOP_CLASS, SOP_INSTANCE, 
 from dicomlab.web.json_model import decode
 from dicomlab.web.media_types import DICOM, DICOM_JSON, OCTETS, RELATED, MediaType, parse_content_type
 from dicomlab.web.multipart import Begin, Data, Event, PartReader
-from dicomlab.web.origin.assemble import Bulk, assemble, identity
+from dicomlab.web.origin.assemble import Allowance, Bulk, assemble, identity
 from dicomlab.web.resources import Resource
 from dicomlab.web.store_answer import (
     CANNOT_UNDERSTAND,
@@ -62,7 +62,7 @@ class Receiver:
     def __init__(self, kind: MediaType, sink: Sink, base_url: str, study: str, max_parts: int = MAX_PARTS) -> None:
         self._sink, self._base_url, self._study = sink, base_url, study
         self._reader = PartReader(kind.boundary, max_parts=max_parts) if kind.name == RELATED else None
-        self._apart = _Apart() if kind.part in METADATA_TYPES else None
+        self._apart = _Apart(max_parts) if kind.part in METADATA_TYPES else None
         self._spool: IO[bytes] | None = None
         self._size = 0
         self._foreign = ""
@@ -150,10 +150,11 @@ class Receiver:
             return
         with closing(self._apart) as apart:
             bulk = apart.bulk()
+            allowance = Allowance(sum(one.size for one in bulk.values()))
             for model in apart.models():
                 sop_class, uid = identity(model)
                 try:
-                    octets = assemble(model, bulk, self._base_url)
+                    octets = assemble(model, bulk, self._base_url, allowance)
                 except RemoteProtocolError as error:
                     self.failed.append(Failure(CANNOT_UNDERSTAND, uid, sop_class))
                     self.problem = self.problem or str(error)
@@ -220,7 +221,8 @@ class Receiver:
 class _Apart:
     """Parts that wait until all have come: metadata and bulk values, in one spool."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
         self._parts: list[tuple[MediaType, str, int, int]] = []
 
@@ -248,8 +250,8 @@ class _Apart:
         found: dict[str, Bulk] = {}
         for kind, location, start, end in self._parts:
             if kind.name not in METADATA_TYPES and location:
-                before = found[location].parts if location in found else ()
-                found[location] = Bulk(kind, (*before, self._reader(start, end)))
+                before, size = (found[location].parts, found[location].size) if location in found else ((), 0)
+                found[location] = Bulk(kind, (*before, self._reader(start, end)), size + end - start)
         return found
 
     def models(self) -> Iterator[Mapping[str, Any]]:
@@ -270,4 +272,6 @@ class _Apart:
             models = found if isinstance(found, list) else [found]
             if not all(isinstance(one, dict) for one in models):
                 raise RemoteProtocolError("metadata is an array of data sets", section="PS3.18 §F.2.1")
+            if len(models) > self._most:
+                raise RemoteProtocolError(f"metadata of more than {self._most} instances", section="PS3.18 §10.5")
             yield from models

@@ -97,8 +97,8 @@ def metadata(held: Held, link: Link) -> dict[str, Any]:
         try:
             with _mapped(held.path) as octets, octets[held.meta_length :] as dataset:
                 return octets_to_json(dataset, held.transfer_syntax_uid, uri)
-        except RemoteProtocolError:
-            pass  # odd enough to be read as a whole
+        except (RemoteProtocolError, OSError, ValueError):
+            pass  # odd enough to be read as a whole, or gone
     from pydicom.errors import InvalidDicomError
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from dicomlab.errors import RemoteProtocolError
 from dicomlab.web.media_types import parse_content_type
 from dicomlab.web.multipart import closing, part_head
 from dicomlab.web.origin import Limits, Setting
+from dicomlab.web.origin import assemble as assembling
+from dicomlab.web.origin.assemble import Allowance, assemble
 from dicomlab.web.origin.receive import Receiver
 from dicomlab.web.store_answer import parse_store_answer
 from dicomlab.web.xml_model import to_xml
@@ -208,10 +211,37 @@ def test_xml_that_is_none(empty: FolderHoldings, open_local: Callable[..., Local
 
 
 def test_nested_without_end(empty: FolderHoldings) -> None:
-    from dicomlab.web.origin.assemble import assemble
-
     model: dict[str, Any] = {}
     for _ in range(100):
         model = {"00081140": {"vr": "SQ", "Value": [model]}}
     with pytest.raises(RemoteProtocolError, match="nested"):
-        assemble(model, {}, "http://a")
+        assemble(model, {}, "http://a", Allowance(0))
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_bulk_values_that_are_named_over_and_over(
+    empty: FolderHoldings, open_local: Callable[..., Local], monkeypatch: pytest.MonkeyPatch, spread: bool
+) -> None:
+    monkeypatch.setattr(assembling, "REPEATED_OCTETS", 2500)
+    models = [model_of(instance(number), "b") for number in range(1, 9 if spread else 2)]
+    if not spread:
+        models[0] |= {f"000910{n:02X}": {"vr": "OB", "BulkDataURI": "b"} for n in range(8)}
+    kind = {"Content-Type": "application/octet-stream", "Content-Location": "b"}
+    sent = body(({"Content-Type": JSON}, json.dumps(models).encode()), (kind, bytes(1000)))
+    answer = open_local(empty).post("/studies", multipart(JSON), sent)
+    assert "over and over" in answer.headers["Warning"]
+    assert len(empty.files()) == (3 if spread else 0)  # what came, and two and a half times again
+
+
+def test_more_instances_than_parts_may_be(empty: FolderHoldings, open_local: Callable[..., Local]) -> None:
+    local = open_local(empty, Setting(Limits(parts=3)))
+    answer = local.post("/studies", multipart(JSON), body(({"Content-Type": JSON}, b"[{},{},{},{}]")))
+    assert answer.status_code == 409
+    assert "more than 3 instances" in answer.headers["Warning"]
+
+
+def test_a_coded_body_is_not_taken_for_a_cut_one(empty: FolderHoldings, open_local: Callable[..., Local]) -> None:
+    local = open_local(empty)
+    answer = local.post("/studies", DICOM, gzip.compress(b"x" * 100), Content_Encoding="gzip")
+    assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert "gzip" in answer.json()["error"]

@@ -52,6 +52,14 @@ def test_the_metadata_of_the_others_come(torn: Callable[..., Local], level: str)
     ]
 
 
+def test_files_that_are_gone_are_left_out_too(
+    holdings: FolderHoldings, tmp_path: Path, open_local: Callable[..., Local]
+) -> None:
+    said = open_local(Torn(holdings.folder, tmp_path / "gone", ["1.2.3.1.1.1"])).get(SERIES + "/metadata")
+    assert said.status_code == 206
+    assert "1 instances can not be read" in said.headers["Warning"]
+
+
 def test_in_xml_too(torn: Callable[..., Local]) -> None:
     said = torn("1.2.3.1.1.1").get(SERIES + "/metadata", XML)
     assert said.status_code == 206
