@@ -65,8 +65,9 @@ class WebSocketChannel:
             raise UsageError("events need a connection: an archive without a port has them as archive.workitems.events")
         self._site, self._receiver = site, receiver
         self._url = _channel_url(site.url, receiver, url)
-        self._ready: deque[EventReport] = deque()
-        self._parts: list[bytes] = []
+        self._ready: deque[EventReport | RemoteProtocolError] = deque()
+        self._message = bytearray()
+        """What has come of a message in several frames."""
         self._closed = False
         self._lock = threading.Lock()
         """Held while the protocol's state changes: by whoever reads, and by whoever closes."""
@@ -170,7 +171,7 @@ class WebSocketChannel:
         Interrupted
             The connection broke off, or the server ended it: what it could not deliver it may keep until the next.
         RemoteProtocolError
-            A message that is no event report.
+            A message that is no event report; the next call goes on with those after it.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._ready:
@@ -178,7 +179,10 @@ class WebSocketChannel:
             if self._closed or (left is not None and left <= 0):
                 return None
             self._read(left)
-        return self._ready.popleft()
+        found = self._ready.popleft()
+        if isinstance(found, RemoteProtocolError):
+            raise found
+        return found
 
     def _read(self, left_s: float | None) -> None:
         """Read once; a server that is silent for long is asked whether it is still there."""
@@ -221,15 +225,18 @@ class WebSocketChannel:
         for frame in frames:
             if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 continue
-            self._parts.append(bytes(frame.data))
-            if sum(map(len, self._parts)) > MAX_MESSAGE_OCTETS or len(self._ready) >= MAX_WAITING:
+            self._message += frame.data
+            if len(self._message) > MAX_MESSAGE_OCTETS or len(self._ready) >= MAX_WAITING:
                 protocol.fail(1009, "too much")
                 raise RemoteProtocolError(
                     f"an event of more than {MAX_MESSAGE_OCTETS >> 20} MiB, or too many", section=_SECTION
                 )
             if frame.fin:
-                message, self._parts = b"".join(self._parts), []
-                self._ready.append(event_from_json(message, self._receiver))
+                message, self._message = bytes(self._message), bytearray()
+                try:
+                    self._ready.append(event_from_json(message, self._receiver))
+                except RemoteProtocolError as error:  # told in its turn: what came before and after it is not lost
+                    self._ready.append(error)
 
     def _tap(self, direction: Direction, octets: bytes) -> None:
         self._trace.tap(direction, octets)

@@ -11,6 +11,8 @@ import pytest
 import dicomlab
 from dicomlab import Archive, WebEndpoint
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, ServiceError, Unreachable, UsageError
+from dicomlab.web.channel import WebSocketChannel
+from dicomlab.web.http import Site
 from dicomlab.web.origin.capabilities import WORK
 from tests.unit.archive.test_workitems import PERFORMED
 
@@ -201,6 +203,35 @@ def test_pings_and_pieces() -> None:
     server = Canned(SWITCH + b"\x89\x02hi" + text_frame(EVENT[:9], 0x01), text_frame(EVENT[9:], 0x80), stay=True)
     with WebEndpoint(server.url).workitems.events(seconds=30) as events:
         assert next(events).uid == "1.2"
+    server.join(30)
+
+
+def test_what_comes_with_a_broken_message_is_not_lost() -> None:
+    other = EVENT.replace(b"1.2", b"1.3")
+    server = Canned(SWITCH + text_frame(EVENT) + text_frame(b"hello") + text_frame(other), stay=True)
+    channel = WebSocketChannel(Site(server.url), "DICOMLAB")
+    found: list[str] = []
+    for _ in range(3):
+        try:
+            event = channel.next(30)
+            found.append(event.uid if event else "")
+        except RemoteProtocolError:
+            found.append("broken")
+    assert found == ["1.2", "broken", "1.3"]
+    channel.close()
+    server.join(30)
+
+
+def test_a_message_in_many_small_frames_costs_no_more_than_it_is_long() -> None:
+    pieces = [EVENT[at : at + 1] for at in range(len(EVENT))]
+    begun = text_frame(pieces[0], 0x01) + b"\x00\x00" * 400_000  # frames of nothing
+    sent = begun + b"".join(text_frame(one, 0x00) for one in pieces[1:-1]) + text_frame(pieces[-1], 0x80)
+    server = Canned(SWITCH + sent, stay=True)
+    channel = WebSocketChannel(Site(server.url), "DICOMLAB")
+    event = channel.next(30)
+    assert event is not None
+    assert event.uid == "1.2"
+    channel.close()
     server.join(30)
 
 
