@@ -164,10 +164,14 @@ class Parts:
         self._folder = folder
         return folder
 
-    def _end(self) -> Index:
+    def release(self) -> None:
+        """Let other scans of this root keep their index, however this one ended."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _end(self) -> Index:
+        self.release()
         return self._index()
 
     def suspend(self) -> Index:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -374,6 +375,7 @@ def _octets(container: Container, name: str, key: tuple[str, ...]) -> bytes:
 
 
 _directories: dict[tuple[str, ...], dict[str, _Place]] = {}
+_directories_lock = threading.Lock()
 _REMEMBERED = 8
 
 
@@ -382,7 +384,8 @@ def _remembered(container: Container, key: tuple[str, ...]) -> dict[str, _Place]
     found = _directories.get(key)
     if found is None:
         found = {place.name: place for place in _places(container) if not place.kind}
-        while len(_directories) >= _REMEMBERED:
-            _directories.pop(next(iter(_directories)), None)
-        _directories[key] = found
+        with _directories_lock:
+            while len(_directories) >= _REMEMBERED:
+                _directories.pop(next(iter(_directories)), None)
+            _directories[key] = found
     return found

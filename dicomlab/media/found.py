@@ -43,6 +43,8 @@ BASE: tuple[str, ...] = tuple(
 )
 """What is read of each file at the first look; other attributes are read when somebody asks for them."""
 
+ANOTHER = "ANOTHER data set with the same SOP Instance UID"
+"""How the message of an error ``duplicate`` begins that is no mere copy."""
 UNSOUND = ("ts_mismatch", "unknown_ts", "bad_meta", "bad_length", "missing_uid")
 """Notes of files that only another reader understands, or nobody for sure: not to be handed on."""
 
@@ -360,7 +362,7 @@ class Scan:
                 same = one[meta[before] : octets[before]] == other[meta[number] : octets[number]]
         except (OSError, ValueError):
             same = False
-        what = "the same data set" if same else "ANOTHER data set with the same SOP Instance UID"
+        what = "the same data set" if same else ANOTHER
         return replace(error_of(self.index, number, second), kind="duplicate", message=f"{what} as {first}")
 
     def kinds(self) -> Counter[str]:

@@ -19,7 +19,7 @@ from dicomlab.media.assembly import Volumes
 from dicomlab.media.checking import HARMLESS, Checks, compared, directory_of
 from dicomlab.media.dicomdir import RECORD_COLUMNS, Directory, Finding
 from dicomlab.media.files import DICOMDIR, FileSetSink, copy, fill, parcel_of
-from dicomlab.media.found import UNSOUND, Scan
+from dicomlab.media.found import ANOTHER, UNSOUND, Scan
 from dicomlab.media.reconcile import differences
 from dicomlab.media.tables import Cache, Tables, file_findings, rows_for, texts
 from dicomlab.media.writing import FileSets
@@ -121,8 +121,9 @@ class MediaSet(SearchPath, StorePath, Tables, FileSets, Volumes, Checks, Summari
         Returns
         -------
         Verification
-            Falsy for a folder that is not there, holds no instance or a damaged one, or whose DICOMDIR refers to
-            files that are missing, hold something else, or leads out of the folder, or leaves instances out.
+            Falsy for a folder that is not there, holds no instance, a damaged one or two that differ under one SOP
+            Instance UID, or whose DICOMDIR refers to files that are missing, hold something else, or leads out of the
+            folder, or leaves instances out.
         """
         start = time.monotonic()
         try:
@@ -137,6 +138,8 @@ class MediaSet(SearchPath, StorePath, Tables, FileSets, Volumes, Checks, Summari
         damaged = sum(count for kind, count in kinds.items() if kind not in HARMLESS)
         if damaged := damaged + sum(kind in UNSOUND for _, kind, _, _ in file_findings(found)):
             advice = f"{damaged} files are damaged or can't be read: see .errors and .findings"
+        if others := sum(error.message.startswith(ANOTHER) for error in found.errors if error.kind == "duplicate"):
+            advice = f"{others} files hold {ANOTHER} as a file before: they are in no table, see .errors"
         if not found.instances:
             advice = "there is no DICOM instance here: is it the right folder?"
         directory = directory_of(found)

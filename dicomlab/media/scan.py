@@ -135,6 +135,7 @@ class _Scanner:
         rows: Parts | Collector = Collector(self._names)
         if place is not None:
             rows = Parts(place, self._names, from_rows=0 if small_too else CACHE_FROM_ROWS)
+            self._stack.callback(rows.release)
         as_before: list[Run | Batch] = []  # nothing is written before something is new
         changed = known is None or not known.whole
         for task, batch in self._results(self._tasks(single)):

@@ -56,7 +56,9 @@ def target_for(dest: str | os.PathLike[str]) -> Target:
     """
     path = Path(dest)
     kind = path.suffix.lower()
-    if path.exists() and (kind in (".zip", ".iso") or not path.is_dir() or any(path.iterdir())):
+    with medium_errors(path):
+        taken = path.exists() and (kind in (".zip", ".iso") or not path.is_dir() or any(path.iterdir()))
+    if taken:
         what = "is there already" if kind in (".zip", ".iso") else "is not an empty folder"
         raise UsageError(f"{path} {what}: a File-set is written whole, into a place of its own")
     if kind == ".zip":
@@ -132,7 +134,7 @@ class _Staged:
 
 
 class Zip(_Staged):
-    """A ZIP file (PS3.12 Annex V): native files deflated, compressed ones stored."""
+    """A ZIP file (PS3.12 Annex V), every file deflated."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)

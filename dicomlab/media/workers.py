@@ -105,10 +105,10 @@ class _Worker:
 
     def answer(self, call: Callable[[], Any], timeout_s: float) -> Any:
         try:
-            self._pipe.send(call)
             if not self._started and not self._pipe.poll(_START_S):
                 raise BrokenExecutor("a process does not start")
             self._started = self._started or bool(self._pipe.recv())
+            self._pipe.send(call)  # once it listens: a long task does not fit into a pipe that nobody reads
             if not self._pipe.poll(None if timeout_s == float("inf") else timeout_s):
                 raise TimeoutError(f"no answer in {timeout_s:g} s")
             raised, found = self._pipe.recv()

@@ -534,6 +534,19 @@ def test_verify_without_dicomdir_and_an_empty_folder(phantom: Path, tmp_path: Pa
     assert facts(MediaSet(tmp_path))["ok"] == "False"
 
 
+def test_verify_tells_two_data_sets_under_one_uid_from_a_copy(phantom: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "medium"
+    shutil.copytree(phantom, folder)
+    shutil.copy(folder / "0001.dcm", folder / "copy.dcm")
+    assert MediaSet(folder).verify()
+    octets = bytearray((folder / "0001.dcm").read_bytes())
+    octets[-1] ^= 1
+    (folder / "another.dcm").write_bytes(octets)
+    found = MediaSet(folder).verify()
+    assert not found
+    assert "1 files hold ANOTHER data set with the same SOP Instance UID" in found.advice
+
+
 def test_verify_looks_again(file_set: Path) -> None:
     media = MediaSet(file_set)
     assert media.verify()
