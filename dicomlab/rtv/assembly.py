@@ -382,9 +382,12 @@ class FrameAssembler:
             self._flush()
 
     def expire(self, now_ns: int) -> None:
-        """Give up on frames to which nothing was added for 20 ms; for 250 ms, where no later one has begun."""
+        """Give up on frames to which nothing was added for 20 ms; for 250 ms, where no later one has begun.
+
+        Where the clock was set back meanwhile nobody knows how long it was: long enough.
+        """
         for one in self._open:
-            if now_ns - one.arrived_ns > (ALONE_NS if one is self._open[-1] else WINDOW_NS):
+            if not 0 <= now_ns - one.arrived_ns <= (ALONE_NS if one is self._open[-1] else WINDOW_NS):
                 one.whole = True
         self._flush()
 

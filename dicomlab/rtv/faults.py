@@ -34,8 +34,8 @@ class StreamFaults(Summarised):
 
     @property
     def on_packets(self) -> bool:
-        """Whether a switch on packets is on."""
-        return bool(self._lose or self._overtaken or self._twice)
+        """Whether a switch on packets is on, or a packet is still held back."""
+        return bool(self._lose or self._overtaken or self._twice or any(self._held.values()))
 
     def drop(self, every: int | None = None, *, pattern: Sequence[bool] = (), flow: str | None = None) -> None:
         """Lose packet number `every`, and so on; or those where `pattern`, which repeats, is true."""

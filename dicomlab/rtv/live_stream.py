@@ -211,7 +211,7 @@ class LiveStream(SearchPath, Summarised):
         Raises
         ------
         Unreachable
-            No frame in that time.
+            No frame in that time, or the network went away.
         """
         station = self._opened()
         deadline = time.monotonic() + timeout_s
@@ -231,6 +231,8 @@ class LiveStream(SearchPath, Summarised):
                     yield frame
                     del frame
                 elif ended:
+                    if station.error is not None:
+                        raise station.error
                     return
                 elif not count and time.monotonic() > deadline:
                     raise Unreachable(self._why_nothing(station, timeout_s), endpoint=str(self))
@@ -284,20 +286,23 @@ class LiveStream(SearchPath, Summarised):
 
     def on_frame(self, callback: OnFrame) -> None:
         """Have `callback` called with each frame, in a thread of its own; while it is busy, frames are passed over."""
-        self._callbacks.append(Caller(callback, self._opened().warnings.append))
-        self._taps.append(self._callbacks[-1].take)
+        caller = Caller(callback, self._opened().warnings.append)
+        self._callbacks.append(caller)
+        self.tap(caller.take)
 
     def watch(self, take: OnFrame) -> Callable[[], None]:
         """Have `take` called with each frame in the receiving thread, which it must not hold up; the result ends it."""
+        return self.tap(lambda what: take(what) if isinstance(what, Frame) else None)
 
-        def tap(what: Frame | AudioBlock) -> None:
-            if isinstance(what, Frame):
-                take(what)
+    def tap(self, take: Callable[[Frame | AudioBlock], None]) -> Callable[[], None]:
+        """Like ``watch``, of sound too."""
 
         def end() -> None:
-            self._taps = [one for one in self._taps if one is not tap]  # a new list: one is being gone through
+            with self._arrived:
+                self._taps = [one for one in self._taps if one is not take]
 
-        self._taps = [*self._taps, tap]
+        with self._arrived:
+            self._taps = [*self._taps, take]  # a new list: the receiving thread may be going through the old one
         return end
 
     def counters(self) -> list[dict[str, Any]]:

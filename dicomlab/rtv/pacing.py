@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomlab.errors import DicomlabError
+from dicomlab.errors import DicomlabError, Interrupted
 from dicomlab.model.trace import open_channel
 from dicomlab.rtv.clock import (
     NS_PER_S,
@@ -138,6 +138,9 @@ class Pacer:
                 self._send_audio()
         except DicomlabError as error:
             self.error = error
+        except Exception as error:  # noqa: BLE001  (somebody's pictures or per_frame: told by `wait`)
+            self.error = Interrupted(f"what is to be sent broke off: {error!r}", endpoint=self.device.name)
+            self.error.__cause__ = error
         finally:
             try:
                 for line in self._lines:
@@ -238,7 +241,6 @@ class Pacer:
             if of is None:
                 self._rendition(one, at_ns)
             elif of.video is not None:
-                self._sent = one.count
                 groups = FrameGroups(
                     origin_ns,
                     dicom_datetime(origin_ns),

@@ -231,7 +231,8 @@ class VideoReception:
                 self.flow_id, self.source_id = one.items.flow, one.items.source
                 self._identified()
             found = self.metadata.grains.get(one.timestamp) if self.metadata else None
-            if found is None and self.metadata is not None and now_ns - one.arrived_ns < self._patience_ns:
+            waited_ns = now_ns - one.arrived_ns
+            if found is None and self.metadata is not None and 0 <= waited_ns < self._patience_ns:
                 return
             self._waiting.popleft()
             if self.metadata is not None and not self.metadata.last_static_ns:
@@ -300,7 +301,7 @@ class AudioReception:
         for number, packet in self.flow.packets(batch):
             if self.flow.restarted:
                 self.flow.restarted = False
-                self._early.clear()
+                self.finish()  # what came of the sender before is not lost
                 self._next = self._due = None
             if self._next is None:
                 self._next = number

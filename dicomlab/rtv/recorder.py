@@ -158,7 +158,7 @@ def _fill(live: LiveStream, tape: Tape, seconds: float, control: Control) -> str
     station = live._opened()
     taking = threading.Thread(target=tape.run, name="dicomlab spool", daemon=True)
     taking.start()
-    live._taps.append(tape.take)
+    end = live.tap(tape.take)
     try:
         ends = time.monotonic() + seconds
         before = 0
@@ -169,7 +169,7 @@ def _fill(live: LiveStream, tape: Tape, seconds: float, control: Control) -> str
                 break
             control.wait(min(0.1, max(0.0, ends - time.monotonic())))
     finally:
-        live._taps.remove(tape.take)
+        end()
         tape.end()
         taking.join()
     control.advance(len(tape.entries) - before)

@@ -326,6 +326,8 @@ def _extmap(fields: list[tuple[str, str]]) -> dict[int, str]:
 def joined(sessions: Iterable[Session]) -> Session:
     """Join the descriptions of several flows, one SDP object each, as ST 2110-10 has it, to one.
 
+    A ``mid`` is unique in its own description only: where two use the same, as many senders do, they are numbered.
+
     Raises
     ------
     UsageError
@@ -338,6 +340,15 @@ def joined(sessions: Iterable[Session]) -> Session:
     every = list(sessions)
     if not every:
         raise UsageError("no session description")
+    mids = [one.mid for session in every for one in session.media if one.mid]
+    if len(set(mids)) < len(mids):
+        every = [_renamed(session, f"{number}-") for number, session in enumerate(every, 1)]
     media = tuple(one for session in every for one in session.media)
     groups = tuple(group for session in every for group in session.groups)
     return replace(every[0], media=media, groups=groups)
+
+
+def _renamed(session: Session, before: str) -> Session:
+    media = tuple(replace(one, mid=before + one.mid) if one.mid else one for one in session.media)
+    groups = tuple((kind, tuple(before + mid for mid in mids)) for kind, mids in session.groups)
+    return replace(session, media=media, groups=groups)

@@ -79,6 +79,7 @@ class Station:
         try:
             for paths in session.streams():
                 self._open(paths, interface, pool_frames, buffer_octets, many)
+            self._open_control(interface)
             if not self.receptions:
                 raise RemoteProtocolError("no flow that could be received", section="PS3.22 §6")
         except BaseException:
@@ -109,17 +110,38 @@ class Station:
             return
         self.receptions.append(reception)
         for path in paths:
-            options = {"interface": interface, "sources": path.sources}
-            received = ReceivingSocket(path.address, path.port, buffer_octets=buffer_octets, many=many, **options)  # type: ignore[arg-type]
+            received = ReceivingSocket(
+                path.address,
+                path.port,
+                interface=interface,
+                sources=path.sources,
+                buffer_octets=buffer_octets,
+                many=many,
+            )
             self._sockets[received] = reception
             if received.buffer_octets < buffer_octets and media.kind == "video":
                 self.warnings.append(
                     f"{received.name}: the receive buffer has {received.buffer_octets:,} octets, not {buffer_octets:,}:"
                     " raise net.core.rmem_max, or packets may be lost at high rates"
                 )
-            with suppress(Refused, Unreachable):  # RTCP is not needed; its port may be somebody else's
-                control = ReceivingSocket(path.address, path.port + 1, buffer_octets=65_536, many=False, **options)  # type: ignore[arg-type]
-                self._sockets[control] = ControlReception(self._goodbye, lambda: ssrc_of(reception))
+
+    def _open_control(self, interface: str | None) -> None:
+        """RTCP of each flow. It is not needed, and its port may be another flow's, somebody else's, or none."""
+        paths = [(path, one) for one in self.receptions for path in one.paths]
+        taken = {(path.address, path.port) for path, _ in paths}
+        for path, reception in paths:
+            if (path.address, path.port + 1) in taken or path.port == 65_535:
+                continue
+            with suppress(Refused, Unreachable):
+                control = ReceivingSocket(
+                    path.address,
+                    path.port + 1,
+                    interface=interface,
+                    sources=path.sources,
+                    buffer_octets=65_536,
+                    many=False,
+                )
+                self._sockets[control] = ControlReception(self._goodbye, partial(ssrc_of, reception))
 
     def _recorded(self, session: Session, *, fictional: bool) -> dict[ReceivingSocket, Channel]:
         """The channels on which a trace hears what each port receives; none where nobody traces."""
@@ -159,6 +181,8 @@ class Station:
                         rest(_GATHER_S)
         except DicomlabError as error:
             self.error = error
+        except OSError as error:  # the network went away
+            self.error = Unreachable(f"nothing can be received any more: {error.strerror}", endpoint=_US)
         finally:
             self._finish()
 

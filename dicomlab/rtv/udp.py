@@ -30,8 +30,8 @@ MAX_SEGMENTS = 64
 _DATAGRAM_OCTETS = 65_536
 _CALLS = 6
 """Calls whose datagrams are handed on together, as long as they fit one another: what they fill stays in a cache."""
-_ROW_OCTETS = 9_216
-"""Room for a datagram that comes alone: ST 2110-10's extended limit is 8960."""
+_ROW_OCTETS = _DATAGRAM_OCTETS + 128
+"""Room for any datagram that comes alone; not a power of 2, so that the heads of all of them fit a cache together."""
 _ROWS = 256
 """Datagrams that are taken one by one before they are looked at together."""
 _SO_RCVBUFFORCE, _SO_MEMINFO, _MEMINFO_DROPS = 33, 55, 8

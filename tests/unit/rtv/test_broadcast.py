@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pydicom import Dataset
 
 from dicomlab import Broadcast, LiveStream
-from dicomlab.errors import RemoteProtocolError, Unreachable, UsageError
+from dicomlab.errors import Interrupted, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.encode import VideoEncoder, transfer_syntax
 from dicomlab.rtv.extension import GrainItems
 from dicomlab.rtv.faults import StreamFaults
@@ -43,6 +44,21 @@ def test_a_generator_is_sent_to_its_end() -> None:
     assert cast.wait(5)
     assert cast.sent == 5
     assert not cast.on_air
+
+
+@pytest.mark.parametrize("where", ["pictures", "per_frame"])
+def test_what_breaks_off_is_told_to_who_waits(where: str) -> None:
+    def pictures() -> Iterator[Any]:
+        yield from PICTURES[:2]
+        raise KeyError("no camera")
+
+    def facts(number: int) -> dict[str, Any]:
+        return {} if number < 2 else {"no such": "fact"}
+
+    video, more = (pictures(), {}) if where == "pictures" else (PICTURES, {"per_frame": facts})
+    with Broadcast(video, rate_hz=50, **more) as cast, pytest.raises(Interrupted, match=r"no camera|no such"):
+        cast.wait(20)
+    assert cast.sent == 2
 
 
 @pytest.mark.parametrize("sampling", ["YCbCr-4:2:2", "YCbCr-4:4:4", "YCbCr-4:2:0", "RGB", "BGR"])
@@ -203,6 +219,13 @@ def test_switches_of_faults() -> None:
     faults.clear()
     assert not faults.on_packets
     assert faults.filter("video", b"x") == [b"x"]
+    faults.reorder(every=2, overtaken_by=1)
+    assert faults.filter("video", b"1") == [b"1"]
+    assert faults.filter("video", b"2") == []
+    faults.clear()
+    assert faults.on_packets  # the second one is still held back
+    assert faults.filter("video", b"3") == [b"3", b"2"]
+    assert not faults.on_packets
     for wrong in (
         faults.drop, lambda: faults.drop(every=1), lambda: faults.drop(pattern=[True]),
         lambda: faults.drop(every=3, flow="x"), lambda: faults.reorder(1), lambda: faults.reorder(3, overtaken_by=3),

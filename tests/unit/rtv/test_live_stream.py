@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ import pytest
 from dicomlab import trace
 from dicomlab.errors import Refused, RemoteProtocolError, Unreachable, UsageError
 from dicomlab.rtv.broadcast import Broadcast
+from dicomlab.rtv.frames import Frame
 from dicomlab.rtv.iods import bulk_flows_of
 from dicomlab.rtv.live_stream import LiveStream
+from dicomlab.rtv.sdp import Session
 from dicomlab.rtv.sources import packed_rgb
+from dicomlab.rtv.udp import ReceivingSocket
 from dicomlab.rtv.video import VideoFormat
+from tests.peers.processes import free_port
 
 SMALL = VideoFormat(64, 48, depth=8)
 PICTURES = list(np.random.default_rng(3).integers(0, 256, (8, 48, 64, 3), np.uint8))
@@ -419,6 +425,48 @@ def test_what_can_not_be_received(tmp_path: Path) -> None:
             LiveStream(cast).start()
         silent = LiveStream(cast)
         assert not silent.verify(timeout_s=0)
+
+
+def test_flows_on_ports_that_follow_one_another_and_on_the_last_one() -> None:
+    """The port after that of a flow is RTCP's, unless another flow has it, or there is none."""
+    cast = Broadcast(PACKED, format=SMALL, rate_hz=50, loop=True, **ADA)
+    video, metadata = cast.session.media
+    first = free_port()
+    for ports in ((first, first + 1), (65_535, 65_534)):
+        media = (replace(video, port=ports[0]), replace(metadata, port=ports[1]))
+        with LiveStream(Session(media)) as live:
+            assert live._station is not None
+            assert len(live._station.receptions) == 2
+
+
+def test_a_network_that_goes_away_is_told_to_who_iterates(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_air() as (_, live):
+        frames = live.frames()
+        next(frames)
+
+        def down(*_: Any) -> None:
+            raise OSError(errno.ENETDOWN, "Network is down")
+
+        monkeypatch.setattr(ReceivingSocket, "receive", down)
+        with pytest.raises(Unreachable, match="Network is down"):
+            for _ in frames:
+                pass
+
+
+def test_who_ends_listening_costs_nobody_else_a_frame() -> None:
+    live = LiveStream(Broadcast(PACKED, format=SMALL))
+    heard: list[str] = []
+    ends = {}
+    for name in ("one", "two", "three"):
+
+        def take(_: Any, name: str = name) -> None:
+            heard.append(name)
+            ends[name]()
+
+        ends[name] = live.tap(take)
+    for _ in range(2):
+        live._take(Frame(SMALL, 0, PACKED[0]))
+    assert heard == ["one", "two", "three"]
 
 
 def test_silence_says_what_to_look_at() -> None:

@@ -44,7 +44,7 @@ def test_every_lost_packet_is_counted_and_every_intact_frame_delivered(name: str
         session = Session((replace(media, port=port),))
         frames: list[Any] = []
         with LiveStream(session, pool_frames=64, queue_frames=60) as live:
-            live._taps.append(lambda frame: frames.append(frame.copy()))  # type: ignore[union-attr]
+            live.tap(lambda frame: frames.append(frame.copy()))  # type: ignore[union-attr]
             with cast:
                 assert cast.wait(20)
             assert cast._pacer is not None
@@ -86,10 +86,11 @@ def test_rubbish_on_every_port_is_counted_and_changes_nothing() -> None:
                 door.send(noise if number % 3 else encode_rtp(packet))
         for _, door in doors:
             door.close()
-        after = [frame.copy() for frame, _ in zip(frames, range(10), strict=False)]
+        after: list[Any] = []
+        while len(after) < 10 or not after[-1].complete:  # the noise may have pushed packets out of a full buffer
+            after.append(next(frames).copy())
         statistics = live.statistics()
         assert live.state == "receiving"
     assert all(any((frame.packed == sent).all() for sent in FRAMES) for frame in after if frame.complete)
-    assert any(frame.complete for frame in after)
     assert (statistics["foreign"] + statistics["malformed"]).sum() > 1000
     assert statistics["restarts"].sum() == 0

@@ -12,10 +12,11 @@ import pytest
 from dicomlab.errors import RemoteProtocolError
 from dicomlab.model.columns import columns
 from dicomlab.rtv import iods, tables
+from dicomlab.rtv.audio import AudioFormat
 from dicomlab.rtv.extension import encode_elements
-from dicomlab.rtv.frames import Frame
+from dicomlab.rtv.frames import AudioBlock, Frame
 from dicomlab.rtv.metadata import CURRENT_FRAME, decode_grain, element, encode_dataset, sequence
-from dicomlab.rtv.reception import Identity, MetadataReception
+from dicomlab.rtv.reception import AudioReception, Identity, MetadataReception, VideoReception
 from dicomlab.rtv.rtp import RtpPacket, decode_rtp, encode_rtp
 from dicomlab.rtv.sdp import Media
 from tests.unit.rtv.test_assembly import SMALL
@@ -134,3 +135,35 @@ def test_metadata_is_heard_again_after_the_numbers_began_anew_under_the_same_ssr
     assert reception.flow.tracker.restarts >= 1
     assert max(reception.grains) == len(before) + 39 + 50 - 1
     assert len(reception.grains) >= 49
+
+
+def test_sound_that_waits_for_a_lost_packet_is_given_when_another_sender_begins() -> None:
+    given: list[AudioBlock] = []
+    audio = AudioFormat(1, 48_000, 16)
+    reception = AudioReception((Media("audio", 20_002, 97, encoding="L16"),), audio, given.append)
+    numbers = [(7, 0), (7, 1), (7, 3), (7, 4), (8, 0), (8, 1), (8, 2)]
+    for ssrc, number in numbers:
+        packet = RtpPacket(97, number, number * 48 + (ssrc == 8) * 10_000, ssrc, bytes(96))
+        reception.feed(rows([encode_rtp(packet)]), 0)
+    assert [block.timestamp for block in given] == [0, 48, 144, 192, 10_000, 10_048, 10_096]
+    assert [block.gap_samples for block in given] == [0, 0, 48, 0, 0, 0, 0]
+
+
+def test_a_clock_that_is_set_back_holds_no_frame_back() -> None:
+    """An hour: neither a frame that lacks its Grain nor one that lacks a packet waits until it is made up for."""
+    hour_ns = 3_600_000_000_000
+    given: list[Frame] = []
+    media = Media("video", 20_000, 96, encoding="raw")
+    reception = VideoReception((media,), SMALL, 8, given.append, lambda: None)
+    reception.metadata = metadata_of(1)
+    reception.metadata.grains.clear()
+    reception.metadata.last_static_ns = 1
+    whole, hurt = (datagrams(calls) for calls in sent(SMALL, frames_of(SMALL, 2)))
+    reception.feed(rows(whole), hour_ns)
+    assert given == []
+    reception.pair(0)
+    assert [frame.complete for frame in given] == [True]
+    reception.feed(rows(hurt[:-1]), hour_ns)
+    reception.assembler.expire(0)
+    reception.pair(0)
+    assert [frame.complete for frame in given] == [True, False]

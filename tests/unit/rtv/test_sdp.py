@@ -179,6 +179,24 @@ def test_one_object_for_each_flow_or_one_for_all() -> None:
         joined([])
 
 
+def test_descriptions_that_use_the_same_mids_keep_their_own_pairs() -> None:
+    """Senders name the two paths of each flow alike; each description has one flow."""
+    double = FULL[: FULL.index("m=")] + "a=group:DUP primary secondary\r\n"
+    each = [
+        parse_sdp(
+            double
+            + "".join(
+                f"m={kind} {port} RTP/AVP 96\r\nc=IN IP4 239.1.{path}.1\r\na=rtpmap:96 {words}\r\na=mid:{mid}\r\n"
+                for path, mid in enumerate(("primary", "secondary"))
+            )
+        )
+        for kind, port, words in (("video", 5000, "raw/90000"), ("application", 5004, "dicom/90000"))
+    ]
+    pairs = [[(one.kind, one.address) for one in paths] for paths in joined(each).streams()]
+    assert pairs == [[(kind, "239.1.0.1"), (kind, "239.1.1.1")] for kind in ("video", "application")]
+    assert joined(each[:1]) == each[0]
+
+
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     try:

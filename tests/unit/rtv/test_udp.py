@@ -56,6 +56,18 @@ def test_many_come_in_one_call_and_a_socket_that_gets_single_ones_stops_asking()
     sender.close()
 
 
+def test_a_datagram_in_many_fragments_comes_whole_whatever_came_before() -> None:
+    """A sender may leave the cutting of a large Grain to IP."""
+    port = free_port()
+    one, sender = ReceivingSocket(LOOPBACK, port), SendingSocket(LOOPBACK, port)
+    for number in range(80):
+        large = bytes([number]) * 60_000
+        sender.send(large)
+        assert list(received(one)) == [large]
+    one.close()
+    sender.close()
+
+
 @pytest.mark.skipif(not LINUX, reason="UDP_GRO is Linux's")
 def test_what_fits_together_comes_together_and_nothing_else_does() -> None:
     port = free_port()
