@@ -81,10 +81,14 @@ class Curves:
             for name, kept in self._kept.items():
                 kept.append(values.get(name))
 
+    def kept(self) -> list[tuple[str, list[float | None]]]:
+        """All of them."""
+        with self._change:
+            return [(name, list(kept)) for name, kept in self._kept.items()]
+
     def drawn(self) -> list[tuple[str, list[float | None]]]:
         """The curves that change, the first four; of a still flow the first four."""
-        with self._change:
-            known = [(name, list(kept)) for name, kept in self._kept.items()]
+        known = self.kept()
         changing = [one for one in known if len({value for value in one[1] if value is not None}) > 1]
         return (changing or known)[:DRAWN]
 

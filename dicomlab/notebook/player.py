@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATISTICS_HZ = 5.0
 KEPT_SNAPSHOTS = 50
+_BESIDE = "display:inline-block;margin:4px 12px 4px 0"
 LONGEST_S = 3600.0
 """Of a recording that nobody stops."""
 
@@ -238,7 +239,7 @@ class Player(Face):
         if frame is not None:
             facts += [(name, value) for name, value in facts_of(frame) if value]
             octets = jpeg(shown_planes(frame, max(1, frame.video.width // 320)), 75)
-            curves = [*self._network.drawn(), *self._curves.drawn()]
+            curves = [*self._network.kept(), *self._curves.drawn()]
             drawn = el(
                 "div",
                 picture(_small(octets), "image/jpeg", "The frame that came last"),
@@ -252,7 +253,9 @@ class Player(Face):
 def _drawn(title: str, values: list[float | None]) -> Markup:
     """A curve with its name above and its last value beside, which stand where no picture is shown."""
     last = next((value for value in reversed(values) if value is not None), None)
-    return el("div", el("div", title if last is None else f"{title}: {last:.4g}"), drawing(title, values))
+    return el(
+        "div", el("div", title if last is None else f"{title}: {last:.4g}"), drawing(title, values), style=_BESIDE
+    )
 
 
 def _small(octets: bytes, most: int = 9_000) -> bytes:

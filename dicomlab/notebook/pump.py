@@ -207,11 +207,8 @@ class Pump:
         height, width = planes[0].shape
         what = (width, height, _KBIT_S[rung])
         if self._encoder is None or self._encodes != what:
-            self._encoder, self._encodes, key = (
-                LiveEncoder(width, height, frame.video.rate_hz, kbit_s=what[2]),
-                what,
-                True,
-            )
+            self._encoder = LiveEncoder(width, height, frame.video.rate_hz, kbit_s=what[2])
+            self._encodes, key = what, True
         octets = self._encoder.encode(planes, key=key)
         return {"width": self._encoder.size[0], "height": self._encoder.size[1], "key": key}, [octets]
 

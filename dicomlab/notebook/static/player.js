@@ -62,7 +62,7 @@ function build({ root, send, state: current }) {
     });
   };
   const show = (n, source, width, height) => {
-    if (n < newest) { // a later one was decoded sooner
+    if (n < newest) { // one that travelled another way was decoded sooner
       if (source.close) source.close();
       acknowledge(n, false);
       return;
@@ -85,14 +85,15 @@ function build({ root, send, state: current }) {
       one.close();
     }
   };
-  const asJpeg = async (message, buffer) => {
-    try {
-      const picture = await decoded(octetsOf(buffer));
-      if (alive) show(message.n, picture, message.width, message.height);
+  let inTurn = Promise.resolve(); // several are decoded at once, and shown in their order
+  const asJpeg = (message, buffer) => {
+    const decoding = decoded(octetsOf(buffer)).catch(() => null);
+    inTurn = inTurn.then(async () => {
+      const picture = await decoding;
+      if (!picture) failed(message.n);
+      else if (alive) show(message.n, picture, message.width, message.height);
       else picture.close();
-    } catch {
-      failed(message.n);
-    }
+    });
   };
   const asLuma = (message, buffer) => {
     const { width, height, depth, type } = message;

@@ -124,6 +124,7 @@ def test_a_player_tells_them_and_keeps_them_in_its_twin() -> None:
             html = player._repr_mimebundle_()["text/html"]
             assert "ViewpointPosition x" in html
             assert "jitter, ms" in html
+            assert "packets lost, /s: 0" in html  # loss is drawn where there is none, too
             assert html.count("image/svg+xml") >= 3
             assert len(html.encode()) <= 24_000
 

@@ -17,6 +17,7 @@ from ipywidgets.widgets import widget
 
 from dicomlab import Archive, Broadcast, LiveStream, UsageError
 from dicomlab.archive.store import Arrived
+from dicomlab.errors import MissingExtra
 from dicomlab.notebook import pace as pace_room
 from dicomlab.notebook import pump as pump_room
 from dicomlab.notebook.browser import CohortBrowser
@@ -161,6 +162,26 @@ def test_a_player_forgets_pictures_that_nobody_acknowledges(live: LiveStream, mo
     with live.play() as player:
         player._take({"kind": "view", "view": "one", "visible": True})
         until(lambda: player.figures["lost"] >= 4)
+
+
+def test_auto_does_without_h264_where_it_can_not_be_had(live: LiveStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_here(*_: Any, **__: Any) -> Any:
+        raise MissingExtra("no encoder here")
+
+    monkeypatch.setattr(pump_room, "LiveEncoder", none_here)
+    sent: list[dict[str, Any]] = []
+    with live.play() as player:
+        player._pump._send = lambda content, buffers: sent.append(content)
+        player._pump.pace.rung = 1
+        player._take({"kind": "place", "width": 64, "h264": True})
+        assert player._pump.mode == "h264"
+        player._take({"kind": "view", "view": "one", "visible": True})
+        until(lambda: len(sent) == 1)
+        assert (sent[0]["mode"], sent[0]["width"], player._pump.error) == ("jpeg", 32, "")
+        player._take({"kind": "mode", "mode": "h264"})  # who asks for it is told that there is none
+        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        until(lambda: player._pump.error == "no encoder here")
+        assert player._pump.mode == "jpeg"
 
 
 def test_what_never_came_is_magenta(live: LiveStream) -> None:

@@ -56,3 +56,22 @@ def test_smaller_by_an_odd_number_keeps_pairs_whole() -> None:
     octets = np.random.default_rng(1).integers(0, 256, 50 * 30 * 5 // 2, dtype=np.uint8)
     y, blue, red = jpeg_planes(octets, video, shrink=2)
     assert (y.shape, blue.shape, red.shape) == ((15, 24), (15, 12), (15, 12))
+
+
+@pytest.mark.parametrize("span", ["NARROW", "FULL"])
+@pytest.mark.parametrize("colorimetry", ["BT601", "SMPTE240M", "BT709", "BT2020"])
+def test_no_octet_overflows(colorimetry: str, span: str) -> None:
+    """Every pair of chroma values, with luma from end to end, against the matrices in floating point, clipped once."""
+    video = VideoFormat(512, 256, Fraction(30), "YCbCr-4:2:2", 8, colorimetry=colorimetry, range=span)
+    blue, red = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    luma = np.random.default_rng(3).choice([0, 16, 128, 235, 255], (256, 512))
+    octets = samples.packed_planes([plane.astype(np.uint8) for plane in (luma, blue, red)], video)
+    offset, luma_span, chroma_span = (16, 219, 224) if span == "NARROW" else (0, 255, 255)
+    kr, kb = samples.weights(video)
+    y = (luma - offset) / luma_span
+    b_y, r_y = (2 * (1 - k) * (plane - 128) / chroma_span for k, plane in ((kb, blue), (kr, red)))
+    g_y = -(kr * r_y + kb * b_y) / (1 - kr - kb)
+    shift = 0.299 * r_y + 0.587 * g_y + 0.114 * b_y
+    wanted = (y + shift.repeat(2, axis=1)) * 255, (b_y - shift) / 1.772 * 255 + 128, (r_y - shift) / 1.402 * 255 + 128
+    for plane, exact in zip(jpeg_planes(octets, video), wanted, strict=True):
+        assert np.abs(plane - np.clip(np.rint(exact), 0, 255)).max() <= 2
