@@ -25,7 +25,7 @@ from dicomlab.dimse.asker import Asker
 from dicomlab.dimse.association import Association
 from dicomlab.dimse.cells import CellReader
 from dicomlab.dimse.identifier import read_row
-from dicomlab.dimse.splitting import MOST_PARTS_DEEP, Span, day_of, looks_cut, span_of
+from dicomlab.dimse.splitting import MOST_PARTS, MOST_PARTS_DEEP, Span, day_of, looks_cut, span_of
 from dicomlab.errors import CommunicationError, RemoteProtocolError, ServiceError
 from dicomlab.model.columns import UNIQUE_KEY, Cells, Column, Level, column
 from dicomlab.model.matching import matches
@@ -92,6 +92,8 @@ class Search:
         """How many rows the peer gives at most, once that is known."""
         self._stuck: set[int] = set()
         """As many rows came where nothing could be cut further."""
+        self._parted = 0
+        """Into how many parts ranges of Study Date have been cut."""
         self._ranges = True
         """Whether the peer heeds ranges of Study Date, as far as is known."""
         self._probes = MOST_PROBES
@@ -279,7 +281,7 @@ class Search:
             return
         span, others = split
         yield from self._span(question, span, [Key(_STUDY_DATE, "universal"), *others], 0, set())
-        if self._most in self._stuck:
+        if self._most in self._stuck and self._parted <= MOST_PARTS:
             self._verdict.cut(f"{question.asker.name} gives at most {self._most} rows, and some days have more")
 
     def _span(
@@ -301,6 +303,8 @@ class Search:
                 text = f"it refused the whole ({error.status:04X}H), so it was asked by Study Date{dateless}"
                 question.asker.tell(text)
             for part in parts:
+                if not self._another_part(question):
+                    return
                 yield from self._span(question, part, others, depth + 1, set())
             return
         count = len(days)
@@ -313,7 +317,7 @@ class Search:
         question.asker.note(f"{count} rows may be all that it gives at once, so it is asked by Study Date too")
         answers: list[set[object]] = []
         for part in parts:
-            if self._over() or not self._ranges:
+            if self._over() or not self._ranges or not self._another_part(question):
                 return
             answers.append(set())
             for match in self._span(question, part, others, depth + 1, answers[-1]):
@@ -324,6 +328,14 @@ class Search:
             if len(answers) > 1 and answers[0] == answers[1] != set():  # what lies in one of them is in no other
                 self._ranges = False
                 question.asker.tell(f"it passes over ranges of Study Date, so {count} rows may not be all that it has")
+
+    def _another_part(self, question: _Question) -> bool:
+        """Whether one more part may be asked for; a peer that never comes to an end makes the answer incomplete."""
+        self._parted += 1
+        if self._parted > MOST_PARTS:
+            name = question.asker.name
+            self._verdict.cut(f"{name} has more in each of {MOST_PARTS:,} parts of the range of Study Date; narrow it")
+        return self._parted <= MOST_PARTS
 
     def _parts(self, span: Span, others: Sequence[Key], days: Sequence[object], depth: int) -> list[Span]:
         """What a range is cut into; nothing where it can't be, or somebody has cancelled."""

@@ -19,6 +19,9 @@ from dicomlab.model.query import Key
 
 MOST_PARTS_DEEP = 24
 """How often a range is cut in two before we give up: enough for every second of a century."""
+MOST_PARTS = 10_000
+"""Into how many parts one search is cut: what a peer that gives 500 at once needs for a million of studies, and an end
+for one that has something new for each part."""
 _DATE, _TIME, _STUDY = column("StudyDate"), column("StudyTime"), column("StudyInstanceUID")
 _EARLIEST = date(1990, 1, 1)
 _STEP = timedelta(days=3650)

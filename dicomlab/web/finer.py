@@ -82,6 +82,9 @@ def kept_back(searcher: Searcher, question: Question, seen: set[str], dates: Seq
             others = [key for key in keys if key.column != STUDY_DATE]
             for span in _spans(next((key for key in keys if key.column == STUDY_DATE), None), dates):
                 if searcher.splits >= MAX_SPLITS:
+                    searcher.verdict.cut(
+                        f"the server has more in each of {MAX_SPLITS} shorter spans of StudyDate: others may be missing"
+                    )
                     return
                 searcher.splits += 1
                 for row in searcher.pages(resource, [*others, span], wanted):

@@ -465,6 +465,32 @@ def test_a_peer_that_passes_over_dates_is_not_asked_for_ever(dated: bool) -> Non
     assert "passes over ranges of Study Date" in " ".join(found.warnings["problem"])
 
 
+class Inventive(Habits):
+    """A peer that has a round number of new studies for whatever it is asked; or refuses all but single days."""
+
+    made = 0
+
+    def matches(self, one: Study, keys: dict[str, str]) -> bool:
+        start, _, end = keys["StudyDate"].partition("-")
+        self.made += 1
+        one.update(StudyInstanceUID=f"9.{self.made}", StudyDate=start or end or "20200229", StudyTime="")
+        return not self.refuses or "-" in keys["StudyDate"]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_peer_that_has_something_new_for_each_part_is_asked_so_often_and_no_more(
+    refuses: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicomlab.dimse.search.MOST_PARTS", 60)
+    habits = Inventive(studies(100), most=99 if refuses else 10**9, refuses=refuses)
+    with playing(habits) as address:
+        found = Node(address).find("study", StudyDate=("2015-01-01", "2024-12-31"), progress=False)
+    assert len(habits.asked) == 61
+    assert len(found) == (0 if refuses else 100 * len(habits.asked))
+    assert not found.complete
+    assert "in each of 60 parts" in found.note
+
+
 def test_a_range_is_kept_within_and_what_cannot_be_cut_further_is_said() -> None:
     held = [one | {"StudyDate": "20200229", "StudyTime": "101010"} for one in studies(300)]
     habits = Habits(held + [one | {"StudyDate": "20210301", "StudyInstanceUID": "9.9"} for one in held[:1]], most=128)

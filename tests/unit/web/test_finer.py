@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from dicomlab.web.endpoint import WebEndpoint
+from dicomlab.web.finer import MAX_SPLITS
 from tests.unit.web.scripted import INSTANCE, SERIES, STUDY, Asked, rows, scripted
 
 DATE, SERIES_COUNT, STUDY_SERIES, STUDY_INSTANCES = "00080020", "00201209", "00201206", "00201208"
@@ -70,6 +72,31 @@ def test_studies_of_one_day_end() -> None:
         found = find(server.url, "study")
         assert len(server.asked) < 20
     assert len(found) == 50
+
+
+def test_a_server_that_has_something_new_for_each_span_is_asked_so_often_and_no_more() -> None:
+    def invent(asked: Asked) -> bytes:
+        start, _, end = asked.query.get("StudyDate", ["-"])[0].partition("-")
+        first, last = date.fromisoformat(start or "19000101"), date.fromisoformat(end or "21000101")
+        days = [first + (last - first) * n // 49 for n in range(50)]
+        made = [{STUDY: f"2.{start or 1}.{end or 1}.{n}", DATE: f"{day:%Y%m%d}"} for n, day in enumerate(days)]
+        return rows(*made[int(asked.query.get("offset", ["0"])[0]) :])
+
+    with scripted(invent) as server:
+        found = find(server.url, "study")
+        asked = {one.query.get("StudyDate", ["-"])[0] for one in server.asked}
+    assert len(asked) == MAX_SPLITS + 1
+    assert len(found) == 50 * (MAX_SPLITS + 1)
+    assert not found.complete
+    assert f"in each of {MAX_SPLITS} shorter spans" in found.note
+
+
+def test_a_server_that_has_more_in_each_span_is_asked_so_often_and_no_more() -> None:
+    far = [{STUDY: f"1.{n}", DATE: f"{date(1990, 1, 1) + timedelta(days=n // 4):%Y%m%d}"} for n in range(40_000)]
+    with scripted(capped(50, far)) as server:
+        found = find(server.url, "study")
+        assert len({one.query.get("StudyDate", ["-"])[0] for one in server.asked}) <= MAX_SPLITS + 1
+    assert not found.complete
 
 
 def test_studies_without_dates_end() -> None:
