@@ -20,6 +20,7 @@ from dicomlab.dimse.connection import MAX_PDU, OnStep
 from dicomlab.dimse.dissect import dissect, name_of
 from dicomlab.dimse.extended import OPTIONS, decode_options, encode_options
 from dicomlab.dimse.items import Extended, Identity, Role, UserInformation
+from dicomlab.dimse.reaching import CANCELLED, connected
 from dicomlab.dimse.reader import AssociationReader
 from dicomlab.dimse.secure import PLAIN, SecureSocket, Security, explained
 from dicomlab.errors import Interrupted, LocalProtocolError, Refused, RemoteProtocolError, Unreachable, UsageError
@@ -87,10 +88,12 @@ class Peer:
         ------
         Unreachable
             Nobody answers there, and why.
+        Interrupted
+            The verb that is carried out here was cancelled meanwhile.
         """
         where = (self.address.host, self.address.port)
         try:
-            return socket.create_connection(where, timeout=self.connect_timeout_s)
+            return connected(*where, self.connect_timeout_s, endpoint=str(self.address))
         except ConnectionRefusedError as error:
             text = f"nobody listens on port {where[1]}: is the peer running, and is that its DICOM port?"
             raise Unreachable(text, endpoint=str(self.address)) from error
@@ -131,6 +134,8 @@ class Peer:
             No agreement on TLS, or one side does not accept the certificate of the other; no plaintext instead.
         Unreachable
             Nothing came in time.
+        Interrupted
+            The verb that is carried out here was cancelled meanwhile.
 
         Source
         ------
@@ -138,16 +143,19 @@ class Peer:
         """
         if self.security.client is None:
             return sock
-        endpoint = str(self.address)
+        endpoint, secured = str(self.address), None
         try:
             secured = SecureSocket(sock, self.security.client, self.address.host)
-            secured.handshake(self.connect_timeout_s)
+            with ended_by_cancel(secured.give_up):
+                secured.handshake(self.connect_timeout_s)
         except TimeoutError as error:
             sock.close()
             text = f"no TLS handshake within {self.connect_timeout_s:g} s: is that a TLS port?"
             raise Unreachable(text, endpoint=endpoint) from error
         except (OSError, ValueError) as error:
             sock.close()
+            if secured is not None and secured.given_up:
+                raise Interrupted(CANCELLED, endpoint=endpoint) from error
             why = explained(error) if isinstance(error, OSError) else f"TLS failed: {error}"
             raise Refused(f"{why} (PS3.15 B.12)", endpoint=endpoint) from error
         return secured

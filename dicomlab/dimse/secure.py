@@ -208,6 +208,8 @@ class SecureSocket:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._ahead = bytearray()
+        self.given_up = False
+        """Whether somebody no longer wants the handshake."""
         self._ssl = context.wrap_socket(
             sock, server_side=server_name is None, server_hostname=server_name, do_handshake_on_connect=False
         )
@@ -235,6 +237,12 @@ class SecureSocket:
                 self._let_it_read()
             self.close()
             raise
+
+    def give_up(self) -> None:
+        """Wake whoever waits for the handshake, from any thread or a signal handler; takes no lock."""
+        self.given_up = True
+        with suppress(OSError):
+            socket.socket.shutdown(self._ssl, socket.SHUT_RDWR)
 
     def _let_it_read(self) -> None:
         """Let the other side read why (an alert): what it has sent by now would reset the connection otherwise."""
@@ -334,16 +342,24 @@ class SecureSocket:
         wait_for(self.fileno(), writable=what == "write", timeout_s=left)
 
 
-def wait_for(*descriptors: int, writable: bool = False, timeout_s: float | None = None) -> bool:
-    """Wait until one of them can be read (or written) without waiting, or is closed; False once time is over."""
+def wait_for(
+    *descriptors: int, writable: bool = False, woken_by: int | None = None, timeout_s: float | None = None
+) -> bool:
+    """Wait until one of them can be read (or written) without waiting, or is closed; False once time is over.
+
+    ``woken_by`` is one more, which ends the wait once it can be read.
+    """
     if any(one < 0 for one in descriptors):
         return True  # closed meanwhile: the next step says so
+    also = () if woken_by is None else (woken_by,)
     if not hasattr(select, "poll"):
-        readers, writers = ((), descriptors) if writable else (descriptors, ())
-        return any(select.select(readers, writers, (), timeout_s))
+        readers, writers = (also, descriptors) if writable else ((*descriptors, *also), ())
+        return any(select.select(readers, writers, writers, timeout_s))  # what can't be reached is exceptional there
     poller = select.poll()
     for one in descriptors:
         poller.register(one, select.POLLOUT if writable else select.POLLIN)
+    for one in also:
+        poller.register(one, select.POLLIN)
     return bool(poller.poll(None if timeout_s is None else max(0, timeout_s) * 1000))
 
 
