@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import closing as closed
 from pathlib import Path
@@ -234,6 +235,24 @@ def test_a_cut_series_is_completed_instance_by_instance(cut: int) -> None:
         WebEndpoint(server.url).deliver(WANTED, sink, Control())
     assert {uid: a.file_meta + o for uid, (a, o) in sink.arrived.items() if a.file_meta} == FILES
     assert any("one by one" in e.text for e in wire if e.direction == "note") or cut == -3
+    assert not sink.reasons
+
+
+@pytest.mark.parametrize("cut", [None, -9, -40, 200, 20])
+@pytest.mark.parametrize("length", [True, False])
+def test_a_multipart_may_be_compressed_as_a_whole(cut: int | None, length: bool) -> None:
+    """Trees of static files are: nobody asked for it, and where it is cut the rest is asked for again."""
+    packed = gzip.compress(multipart(*FILES.values()))[:cut]
+
+    def answer(asked: Asked) -> bytes:
+        whole = reply("200 OK", packed, length=length, Content_Type=KIND, Content_Encoding="gzip")
+        return single(asked) or whole
+
+    sink = MemorySink()
+    with scripted(answer) as server:
+        WebEndpoint(server.url).deliver(WANTED, sink, Control())
+        assert (len(server.asked) == 1) is (cut in (None, -9))  # without its checksum alone, all of it is there
+    assert {uid: a.file_meta + o for uid, (a, o) in sink.arrived.items() if a.file_meta} == FILES
     assert not sink.reasons
 
 

@@ -93,7 +93,10 @@ def find(url: str, **options: object) -> object:
     return WebEndpoint(url, **options).find("study", progress=False)  # type: ignore[arg-type]
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is told at once: nobody waits in the hope that somebody will."""
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s") if seconds else None)
+    monkeypatch.setattr(Control, "wait", lambda self, seconds: pytest.fail(f"waits {seconds} s"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(Unreachable, match="is the server running"):
