@@ -2,16 +2,16 @@
 
 Source
 ------
-RFC 9110 §11 (credentials), §17.16 (what logs disclose).
+RFC 9110 §11 (credentials), §17.16 (what logs disclose); RFC 6750 §5.3 (tokens in URLs).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from dicomlab.web.addresses import MASK, without_keys
-
+MASK = "•••"
 PLAIN = frozenset(
     "accept accept-charset accept-encoding accept-language connection content-length content-type expect host"
     " if-match if-modified-since if-none-match origin range sec-websocket-extensions sec-websocket-key"
@@ -20,6 +20,22 @@ PLAIN = frozenset(
 """Headers of a request that say nothing of who asks. Any other may be a key: those of clouds have many names."""
 _COOKIES = frozenset({"set-cookie", "set-cookie2", "authorization", "authentication-info", "proxy-authentication-info"})
 _LINKS = frozenset({"location", "content-location"})
+_KEY = re.compile(
+    r"(?<=[?&])((?:[a-z]+_)?token|jwt|api[-_]?key|key|subscription-key|password|(?:client_)?secret|sig|signature"
+    r"|x-(?:amz|goog)-[a-z-]+)=[^&#\s]*",
+    re.IGNORECASE,
+)
+"""Parameters by which a URL itself is a credential: tokens, and signatures of clouds."""
+
+
+def without_keys(url: str) -> str:
+    """A URL, or its path and query, with those parameters blanked that are credentials themselves.
+
+    Source
+    ------
+    RFC 6750 §5.3 (tokens in URLs are recorded).
+    """
+    return _KEY.sub(rf"\1={MASK}", url)
 
 
 def shown_request(method: str, target: str, headers: Iterable[tuple[Any, Any]]) -> bytes:

@@ -12,9 +12,9 @@ from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from dicomlab import Refused, WebEndpoint, trace
-from dicomlab.web.addresses import same_origin, without_keys, without_user
+from dicomlab.web.addresses import followed, same_origin, without_user
 from dicomlab.web.auth import Basic, Bearer
-from dicomlab.web.discretion import shown_answer, shown_request
+from dicomlab.web.discretion import shown_answer, shown_request, without_keys
 from dicomlab.web.oidc import ClientCredentials
 from tests.unit.web.scripted import Asked, reply, scripted, studies
 
@@ -94,6 +94,7 @@ def test_the_trace_holds_no_key_of_any_name() -> None:
 def test_what_a_url_may_hold() -> None:
     assert without_user("http://user:pw@h:1/x?y=@") == "http://h:1/x?y=@"
     assert without_user("/workitems/1@2") == "/workitems/1@2"
+    assert followed("http://a/", "//user:pw@a/x") == "http://a/x"
     url = "/studies?PatientID=Key&access_token=s&X-Amz-Credential=s&DigitalSignatureUID=1&key=s&Modality=CT"
     assert without_keys(url).count("•••") == 3
     assert "PatientID=Key" in without_keys(url)
