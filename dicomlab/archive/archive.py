@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import weakref
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -402,7 +403,7 @@ class _Open:
             self.commitments = CommitmentStore(folder / "commitments.sqlite", self.store)
             stack.callback(self.commitments.close)
             at = archive._at or AEAddress(AE_TITLE, "127.0.0.1", 0)
-            ours = _free_port()
+            ours = stack.enter_context(_own_port())
             me = next(title for number in count(1) if (title := f"LAB{number}") not in archive._known)
             known = {**archive._known, me: ("127.0.0.1", ours)}
             free, instances = archive._free_octets, self.store.instances
@@ -465,8 +466,14 @@ def _teller(archive: weakref.ref[Archive]) -> Callable[[Held], None]:
     return tell
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def _own_port() -> Iterator[int]:
+    """A port for what a peer sends us on our request. Nobody else on this machine is given it as long as this lasts."""
+    with socket.socket() as reserved:
+        if sys.platform == "linux":  # elsewhere our own listener could not have it either
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        if sys.platform != "linux":
+            reserved.close()
+        yield port
