@@ -305,12 +305,14 @@ def executor_of(kind: str, processes: Executor) -> Iterator[Executor]:
     elif kind == "processes":
         yield processes
     else:
+        import dask
         from dask.distributed import Client, LocalCluster
 
         options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
         with (
             TemporaryDirectory() as scratch,
-            LocalCluster(**options, local_directory=scratch) as cluster,
+            dask.config.set({"temporary-directory": scratch}),
+            LocalCluster(**options) as cluster,
             Client(cluster) as client,
         ):
             assert len(client.scheduler_info()["workers"]) == 2
