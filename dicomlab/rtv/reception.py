@@ -95,6 +95,21 @@ class PacketFlow:
                     self.octets += batch.length(row)
                     yield number, one
 
+    def row(self, jitter: Jitter) -> dict[str, Any]:
+        """What the statistics say of its packets."""
+        tracker = self.tracker
+        return {
+            "received": tracker.received,
+            "lost": tracker.lost,
+            "reordered": tracker.reordered,
+            "duplicates": tracker.duplicates,
+            "malformed": self.malformed,
+            "foreign": self.foreign,
+            "restarts": tracker.restarts,
+            "octets": self.octets,
+            "jitter_ms": jitter.ticks * 1000 / jitter.rate_hz,
+        }
+
     def _ours(self, packet: RtpPacket) -> bool:
         if packet.ssrc == self.ssrc:
             return True
@@ -173,20 +188,9 @@ class MetadataReception:
 
     def row(self) -> dict[str, Any]:
         """What the statistics say of it."""
-        tracker = self.flow.tracker
-        return {
-            "received": tracker.received,
-            "lost": tracker.lost,
-            "reordered": tracker.reordered,
-            "duplicates": tracker.duplicates,
-            "malformed": self.flow.malformed + self.unreadable,
-            "foreign": self.flow.foreign,
-            "restarts": tracker.restarts,
-            "octets": self.flow.octets,
-            "jitter_ms": self.jitter.ticks * 1000 / self.media.clock_rate_hz,
-            "grains": self.reassembly.whole,
-            "damaged": self.reassembly.broken,
-        }
+        row = self.flow.row(self.jitter)
+        row["malformed"] += self.unreadable
+        return {**row, "grains": self.reassembly.whole, "damaged": self.reassembly.broken}
 
 
 class VideoReception:
@@ -337,20 +341,7 @@ class AudioReception:
 
     def row(self) -> dict[str, Any]:
         """What the statistics say of it."""
-        tracker = self.flow.tracker
-        return {
-            "received": tracker.received,
-            "lost": tracker.lost,
-            "reordered": tracker.reordered,
-            "duplicates": tracker.duplicates,
-            "malformed": self.flow.malformed,
-            "foreign": self.flow.foreign,
-            "restarts": tracker.restarts,
-            "octets": self.flow.octets,
-            "jitter_ms": self.jitter.ticks * 1000 / self.audio.rate_hz,
-            "samples": self.samples,
-            "gap_samples": self.gap_samples,
-        }
+        return {**self.flow.row(self.jitter), "samples": self.samples, "gap_samples": self.gap_samples}
 
 
 Reception = VideoReception | AudioReception | MetadataReception

@@ -131,19 +131,16 @@ def test_findscu(dcmtk: Any, ours: Ours, tmp_path: Path, model: str, level: str)
     assert got == {str(d[WORDS[level]].value) for d in fits}
 
 
+def instance_keys(one: Any) -> list[str]:
+    """What asks DCMTK's tools for one instance."""
+    keys = (f"StudyInstanceUID={one.study}", f"SeriesInstanceUID={one.series}", f"SOPInstanceUID={one.uid}")
+    return [word for key in ("QueryRetrieveLevel=IMAGE", *keys) for word in ("-k", key)]
+
+
 @pytest.mark.parametrize("name", some(WITHOUT_HTJ2K, 3))
 def test_getscu(dcmtk: Any, ours: Ours, tmp_path: Path, name: str) -> None:
     one = ours.specimens[name]
-    wanted = [
-        "-k",
-        "QueryRetrieveLevel=IMAGE",
-        "-k",
-        f"StudyInstanceUID={one.study}",
-        "-k",
-        f"SeriesInstanceUID={one.series}",
-        "-k",
-        f"SOPInstanceUID={one.uid}",
-    ]
+    wanted = instance_keys(one)
     dcmtk("getscu", "-S", "+B", f"+x{option(name)}", "-od", tmp_path, *wanted, *at(ours.archive))
     (got,) = [look(path) for path in tmp_path.iterdir()]
     if got.syntax == one.syntax:
@@ -157,16 +154,7 @@ def test_movescu(dcmtk: Any, ours: Ours, third: Any, name: str) -> None:
     for path in third.files:
         path.unlink()
     one = ours.specimens[name]
-    wanted = [
-        "-k",
-        "QueryRetrieveLevel=IMAGE",
-        "-k",
-        f"StudyInstanceUID={one.study}",
-        "-k",
-        f"SeriesInstanceUID={one.series}",
-        "-k",
-        f"SOPInstanceUID={one.uid}",
-    ]
+    wanted = instance_keys(one)
     dcmtk("movescu", "-S", "-aem", third.aet, *wanted, *at(ours.archive))
     (got,) = [look(path) for path in third.files]
     assert (got.syntax, got.digest) == (one.syntax, one.digest)
