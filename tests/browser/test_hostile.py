@@ -46,8 +46,37 @@ shown = [
     dicomlab.Verification(False, BAD, 1.0, ((BAD, BAD),), BAD), dicomlab.MediaSet("/tmp/" + BAD.replace("/", "")),
 ]
 '''
+MORE = """
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+import numpy as np
+from pydicom.filereader import read_dataset
+from dicomlab.rtv.frames import Frame, FrameMetadata
+from dicomlab.rtv.metadata import RtvMeta, element
+from dicomlab.rtv.video import VideoFormat
+from dicomlab.samples.phantom import write_phantom
+every = "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SS ST SV TM UC UI UL UN UR US UT UV".split()
+padded = octets.ljust(-(-len(octets) // 8) * 8)
+encoded = b"".join(element(0x00091010 + number, vr, padded) for number, vr in enumerate(every))
+kept = TemporaryDirectory(prefix=BAD[:39].replace("/", ""))
+folder = Path(kept.name)
+write_phantom(folder, 1, 2)
+(folder / BAD[39:90].replace("/", "")).write_bytes(octets)
+stream = dicomlab.LiveStream("v=0\\r\\no=" + BAD + "\\r\\ns=" + BAD + "\\r\\nc=IN IP4 127.0.0.1\\r\\n" +
+    "m=video 5000 RTP/AVP 96\\r\\na=rtpmap:96 <script>window.XSS=1<script>/90000\\r\\n")
+stream.session
+patient = Dataset(); patient.PatientName = patient.PatientID = BAD
+metadata = FrameMetadata(RtvMeta("1.2", "1.2", None, None, "1.2"), None, patient)
+shown += [
+    dicomlab.inspect(read_dataset(BytesIO(encoded), is_implicit_VR=False, is_little_endian=True), fictional=True), stream,
+    Frame(VideoFormat(16, 16, depth=8), 0, np.zeros(512, np.uint8), metadata=metadata, fictional=True),
+    dicomlab.Broadcast([np.zeros((16, 16, 3), np.uint8)], name=BAD), dicomlab.MediaSet(folder),
+]
+"""
 STATIC = (
     FACES
+    + MORE
     + """
 for one in shown:
     display(one)
