@@ -54,6 +54,8 @@ class Pump:
         self._change = threading.Condition()
         self._frame: tuple[Frame, float] | None = None
         self._waiting = False
+        self._still = False
+        """Whether the frame that waits is shown though pictures don't move."""
         self.pace = Pace()
         self._number = 0
         self._encoder: LiveEncoder | None = None
@@ -108,15 +110,17 @@ class Pump:
                 self.pace.restarted(time.monotonic())
             for name, value in changes.items():
                 setattr(self, name, value)
-            if not (self.playing and self.visible):
-                self._waiting = False  # what came before is not shown when it goes on
+            if not (self.playing and self.visible) and not changes.keys().isdisjoint(("playing", "visible")):
+                self._waiting = self._still = False  # what came before is not shown when it goes on
                 self.pace.stopped()
             self._change.notify_all()
 
     def refresh(self) -> None:
-        """Send the newest frame once more, to a view that came later."""
+        """Send the newest frame once more, to a view that came later: it has a picture though the player is paused."""
         with self._change:
-            self._waiting, self._key = self._frame is not None, True
+            if self._frame is not None:
+                self._frame, self._waiting = (self._frame[0], time.monotonic()), True
+            self._still, self._key = self._waiting, True
             self._change.notify_all()
 
     @property
@@ -142,7 +146,10 @@ class Pump:
         return self.pace.window(time.monotonic())
 
     def _room(self) -> bool:
-        return self.playing and self.visible and self._waiting and self.pace.room(time.monotonic())
+        return self._shows() and self._waiting and self.pace.room(time.monotonic())
+
+    def _shows(self) -> bool:
+        return self.visible and (self.playing or self._still)
 
     def _run(self) -> None:
         while True:
@@ -177,9 +184,10 @@ class Pump:
         now = time.monotonic()
         octets = sum(memoryview(one).nbytes for one in buffers)
         with self._change:
-            if not (self.playing and self.visible):  # it was stopped while this one was encoded
+            if not self._shows():  # it was stopped while this one was encoded
                 self._key = True
                 return
+            self._still = False
             self._number += 1
             number = self._number
             self.pace.left(number, came_s, now)

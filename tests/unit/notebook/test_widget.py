@@ -157,6 +157,21 @@ def test_a_player_sends_no_more_than_the_page_has_room_for(live: LiveStream) -> 
         assert player.figures["shown"] == 1
 
 
+def test_a_view_that_comes_to_a_paused_player_has_a_picture(live: LiveStream) -> None:
+    with live.play() as player:
+        sent: list[dict[str, Any]] = []
+        player._pump._send = lambda content, buffers: sent.append(content)
+        player.pause()
+        until(lambda: player.figures["received"] > 2)
+        player._take({"kind": "view", "view": "one", "visible": True})
+        player._take({"kind": "place", "width": 64, "h264": False})
+        until(lambda: len(sent) == 1)
+        before = player.figures["received"]
+        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        until(lambda: player.figures["received"] > before + 5)
+        assert len(sent) == 1
+
+
 def test_a_player_forgets_pictures_that_nobody_acknowledges(live: LiveStream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace_room, "LOST_S", 0.05)
     with live.play() as player:
