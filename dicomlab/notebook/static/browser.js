@@ -154,7 +154,9 @@ function build({ root, send, state: current }) {
   // --- head ---
   const sortBy = (name) => {
     const [by, way] = state.sort;
-    send("sort", { name, descending: by === name && way === 1 });
+    const descending = by === name && way === 1;
+    state = { ...state, sort: [name, descending ? -1 : 1] }; // the next click may come before the kernel has answered
+    send("sort", { name, descending });
   };
   const heading = (name, text) => {
     const [by, way] = state.sort;
