@@ -77,7 +77,9 @@ cast.close()
     "distributed": PHANTOM
     + """
 from concurrent.futures import Executor
+import dask
 from dask.distributed import Client, LocalCluster
+dask.config.set({"temporary-directory": "scratch"})
 with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
     assert len(media.scan(executor=client.get_executor(pure=False), progress=False).instances) == 5
 """,
