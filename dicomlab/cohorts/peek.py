@@ -45,6 +45,7 @@ def peek(cohort: Cohort, wanted: Sequence[Column]) -> Cohort:
     unread |= dict.fromkeys(series_of.values(), "the peer did not deliver it")
     peeked = table.frame()
     read = peeked.drop_duplicates("SeriesInstanceUID").set_index("SeriesInstanceUID")
+    problems = _problems(rows, table, peeked["SeriesInstanceUID"].tolist(), unread)
     return Cohort(
         rows.to_dataframe().join(read, on="SeriesInstanceUID"),
         level=rows.level,
@@ -52,7 +53,7 @@ def peek(cohort: Cohort, wanted: Sequence[Column]) -> Cohort:
         query=rows.query,
         complete=rows.complete,
         note=rows.note,
-        problems=[*rows._problems, *_problems(rows, table, peeked["SeriesInstanceUID"].tolist(), unread)],
+        problems=[*rows._problems, *sorted(problems, key=lambda one: one.row or 0)],
         trace=rows.trace,
     )
 

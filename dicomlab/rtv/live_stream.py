@@ -288,13 +288,13 @@ class LiveStream(SearchPath, Summarised):
         """Have `callback` called with each frame, in a thread of its own; while it is busy, frames are passed over."""
         caller = Caller(callback, self._opened().warnings.append)
         self._callbacks.append(caller)
-        self.tap(caller.take)
+        self.hear(caller.take)
 
     def watch(self, take: OnFrame) -> Callable[[], None]:
         """Have `take` called with each frame in the receiving thread, which it must not hold up; the result ends it."""
-        return self.tap(lambda what: take(what) if isinstance(what, Frame) else None)
+        return self.hear(lambda what: take(what) if isinstance(what, Frame) else None)
 
-    def tap(self, take: Callable[[Frame | AudioBlock], None]) -> Callable[[], None]:
+    def hear(self, take: Callable[[Frame | AudioBlock], None]) -> Callable[[], None]:
         """Like ``watch``, of sound too."""
 
         def end() -> None:

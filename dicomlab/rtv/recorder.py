@@ -158,7 +158,7 @@ def _fill(live: LiveStream, tape: Tape, seconds: float, control: Control) -> str
     station = live._opened()
     taking = threading.Thread(target=tape.run, name="dicomlab spool", daemon=True)
     taking.start()
-    end = live.tap(tape.take)
+    end = live.hear(tape.take)
     try:
         ends = time.monotonic() + seconds
         before = 0

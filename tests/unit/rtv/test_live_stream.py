@@ -463,7 +463,7 @@ def test_who_ends_listening_costs_nobody_else_a_frame() -> None:
             heard.append(name)
             ends[name]()
 
-        ends[name] = live.tap(take)
+        ends[name] = live.hear(take)
     for _ in range(2):
         live._take(Frame(SMALL, 0, PACKED[0]))
     assert heard == ["one", "two", "three"]

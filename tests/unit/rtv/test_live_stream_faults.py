@@ -44,7 +44,7 @@ def test_every_lost_packet_is_counted_and_every_intact_frame_delivered(name: str
         session = Session((replace(media, port=port),))
         frames: list[Any] = []
         with LiveStream(session, pool_frames=64, queue_frames=60) as live:
-            live.tap(lambda frame: frames.append(frame.copy()))  # type: ignore[union-attr]
+            live.hear(lambda frame: frames.append(frame.copy()))  # type: ignore[union-attr]
             with cast:
                 assert cast.wait(20)
             assert cast._pacer is not None
