@@ -9,13 +9,11 @@ a fresh process. Completeness checks, ledger and the tap stay on.
 from __future__ import annotations
 
 import json
-import mmap
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,48 +182,28 @@ class Passing(Gathering):
         return Outcome("", "done")
 
 
-class Kept:
-    """A sink that keeps every instance, each in one piece of memory that the system gives as a whole, not by the page.
-
-    Memory that was never used costs more than what is written into it: a fault for each page of 4 KiB.
-    """
-
-    PIECE = 8 << 20
+class Kept(LetGo):
+    """A sink that keeps every instance as octets."""
 
     def __init__(self) -> None:
-        self.files: list[memoryview] = []
-        self._piece, self._start, self._end = memoryview(b""), 0, 0
+        super().__init__()
+        self.files: list[object] = []
 
-    @property
-    def count(self) -> int:
-        return len(self.files)
+    def begin(self, arrival: Arrival) -> Staying:
+        return Staying(arrival, self)
 
-    def begin(self, arrival: Arrival) -> Kept:
-        self._start = self._end
-        self.write(arrival.file_meta or b"")
-        return self
 
-    def write(self, octets: Any, /) -> None:
-        end = self._end + len(octets)
-        if end > len(self._piece):
-            begun = self._piece[self._start : self._end]
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-            self._piece = memoryview(mmap.mmap(-1, max(self.PIECE, 2 * (len(begun) + len(octets))), flags))
-            self._piece[: len(begun)] = begun
-            self._start, self._end = 0, len(begun)
-            end = self._end + len(octets)
-        self._piece[self._end : end] = octets
-        self._end = end
+class Staying(Gathering):
+    """One instance that stays."""
+
+    def __init__(self, arrival: Arrival, sink: Kept) -> None:
+        super().__init__(arrival)
+        self._sink = sink
 
     def finish(self) -> Outcome:
-        self.files.append(self._piece[self._start : self._end])
+        self._sink.files.append(self.parcel().octets)
+        self._sink.count += 1
         return Outcome("", "done")
-
-    def abandon(self) -> None:
-        raise AssertionError
-
-    def failed(self, sop_instance_uid: str, status: str) -> None:
-        raise AssertionError(status)
 
 
 # --- jobs
@@ -239,7 +217,7 @@ def memory(size: Size, orthanc: Orthanc, study: str) -> Iterator[Row]:
 
     held: list[object] = []
 
-    def ours(sink: LetGo | Kept) -> None:
+    def ours(sink: LetGo) -> None:
         with dicomlab.trace():
             web.deliver(wanted, sink, Control())
         assert sink.count == size.slices
