@@ -48,7 +48,7 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     yield side_by_side(what, ("MediaSet.scan", ours), ("gdcm.Scanner", lambda: with_gdcm(paths, files)), rounds)
     yield side_by_side(what, ("MediaSet.scan", ours), ("fastdicom", lambda: with_fastdicom(paths, files)), rounds)
     with ExitStack() as stack:
-        for name, executor in executors(stack):
+        for name, executor in executors(stack, scratch):
 
             def theirs(executor: Executor | int = executor) -> None:
                 held = MediaSet(pile, cache=False).scan(executor=executor, progress=False)._scanned()
@@ -63,12 +63,14 @@ def bench(size: Size, scratch: Path) -> Iterator[Row]:
     yield large(size, scratch)
 
 
-def executors(stack: ExitStack) -> Iterator[tuple[str, Executor | int]]:
+def executors(stack: ExitStack, scratch: Path) -> Iterator[tuple[str, Executor | int]]:
     """Two processes of ours, which start in each round; two that run already; a cluster of two workers."""
     yield "2 processes, started", 2
     yield "2 processes", stack.enter_context(ProcessPoolExecutor(2, mp_context=get_context("spawn")))
+    import dask
     from dask.distributed import Client, LocalCluster
 
+    stack.enter_context(dask.config.set({"temporary-directory": str(scratch / "dask")}))
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
     cluster = stack.enter_context(LocalCluster(**options))
     yield "2 Dask workers", stack.enter_context(Client(cluster)).get_executor(pure=False)
