@@ -7,6 +7,7 @@ the stream both ends are here. The faces are told beside their limit.
 
 from __future__ import annotations
 
+import random
 import shutil
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 from measure import Row, Size, main
+from node_peers import write_series
 
 import dicomlab
 from dicomlab.model.trace import Channel
@@ -29,31 +31,44 @@ from tests.peers.processes import LOOPBACK, free_port
 
 LEAST = 0.95
 """How fast work must be while it is traced, beside the same without; and without a trace, beside no taps."""
-TURNS = {1: 1, 3: 40, 7: 100}
-"""How often each side has its turn, by the rounds of other benches: a part in twenty is to be seen."""
+TURNS = {1: 1, 3: 60, 7: 400}
+"""How often each side has its turn, by the rounds of other benches. A part in twenty is to be seen on machines that are a
+tenth slower from one second to the next: turns are short, so that both sides have the same weather, and many.
+"""
 REPR_S = 0.005
 
 
 def bench(size: Size, scratch: Path) -> Iterator[Row]:
-    turns, series = TURNS[size.rounds], min(size.slices, 100)
-    full = scratch / "archive"
+    turns, series = TURNS[size.rounds], min(size.slices, 50)
+    full, large, to = scratch / "archive", scratch / "large", scratch / "got"
+    study = write_series(large, 1, min(size.slices, 20), 512)
     with dicomlab.Archive(full) as archive:
         archive.add(phantom_datasets(3, series), progress=False)
         if size.chosen("faces"):
             yield from faces(archive, size)
+        archive.add(large, progress=False)
+
+    def files(what: str, door: dicomlab.Node | dicomlab.WebEndpoint, **keys: str) -> Iterator[Row]:
+        """Retrieve one series into a folder that is new each time."""
+        cohort = door.find("series", Modality="CT", progress=False, **keys)[:1]
+        retrieve, clear = lambda: cohort.retrieve(to, progress=False), lambda: shutil.rmtree(to)
+        yield from sides(what, retrieve, turns, clear)
+
+    def store(what: str, door: dicomlab.Node | dicomlab.WebEndpoint) -> Iterator[Row]:
+        yield from sides(what, lambda: door.store(large, progress=False), turns)
+
+    small, big, found = f"{series} instances of 9 KB", f"{min(size.slices, 20)} of 0.5 MB", f"{3 * series} instances"
     with serving(full) as (node, web):
         if size.chosen("dimse"):
-            yield from sides(f"C-FIND, {3 * series} instances", lambda: node.find("instance", progress=False), turns)
-            cohort = node.find("series", progress=False)
-            to = scratch / "got"
-            yield from sides(
-                "C-GET to files",
-                lambda: cohort.retrieve(to, progress=False),
-                -(-turns // 2),
-                lambda: shutil.rmtree(to, ignore_errors=True),
-            )
+            yield from sides(f"C-FIND, {found}", lambda: node.find("instance", progress=False), turns)
+            yield from files(f"C-GET to files, {small}", node, PatientID="SYN-001")
+            yield from files(f"C-GET to files, {big}", node, StudyInstanceUID=study)
+            yield from store(f"C-STORE, {big}", node)
         if size.chosen("web"):
-            yield from sides(f"QIDO-RS, {3 * series} instances", lambda: web.find("instance", progress=False), turns)
+            yield from sides(f"QIDO-RS, {found}", lambda: web.find("instance", progress=False), turns)
+            yield from files(f"WADO-RS to files, {small}", web, PatientID="SYN-001")
+            yield from files(f"WADO-RS to files, {big}", web, StudyInstanceUID=study)
+            yield from store(f"STOW-RS, {big}", web)
     if size.chosen("stream"):
         yield from stream(size)
 
@@ -85,17 +100,18 @@ def untapped() -> AbstractContextManager[Any]:
 def sides(
     what: str, work: Callable[[], object], turns: int, after: Callable[[], object] = lambda: None
 ) -> Iterator[Row]:
-    """On beside off; and off beside no taps at all. Who begins changes with each turn; `after` is not timed.
+    """On beside off; and off beside no taps at all. Who begins is drawn anew each turn; `after` is not timed.
 
     The two comparisons don't mix: a class that was patched makes the turn after it slower, whoever's that is.
     """
+    chance = random.Random(0)
     on, off = ("trace on", dicomlab.trace), ("trace off", nullcontext)
     work()
     after()
     for sides in ((on, off), (off, ("no taps", untapped))):
         spent: dict[str, list[float]] = {name: [] for name, _ in sides}
-        for turn in range(turns):
-            for name, how in sides if turn % 2 else reversed(sides):
+        for _ in range(turns):
+            for name, how in chance.sample(sides, 2):
                 began = time.process_time()
                 with how():
                     work()

@@ -32,17 +32,32 @@ class Tap:
         self._left = CAP_OCTETS
 
     def pdu(self, channel: Channel, octets: Octets, size: int, fragment: Octets = b"") -> None:
-        """Record one PDU of `size` octets: `octets`, and what follows them elsewhere; never a secret."""
-        wanted = size
-        if size <= SHOWN_OCTETS or octets[0] != pdu.P_DATA_TF or octets[_CONTROL] & pdu.COMMAND:
-            self._left = CAP_OCTETS
-        elif int.from_bytes(octets[6:_ALONE], "big") + _ALONE == size:  # else a command may follow in the same PDU
-            wanted = max(self._left, SHOWN_OCTETS)
-            self._left -= size
-        if fragment:
-            octets = b"".join((octets, fragment[: wanted - len(octets)]))
-        elif wanted < size:
-            octets = octets[:wanted]
+        """Record one PDU of `size` octets: `octets`, and what follows them elsewhere; never a secret.
+
+        It appends what ``Channel.tap`` would, without the way there: where a row of an answer takes 50 µs, half a
+        microsecond is seen.
+        """
+        trace = channel.trace
+        if trace is None:
+            return
+        wanted = trace.cap_octets
         if octets[0] != pdu.P_DATA_TF:
             octets = pdu.without_secrets(octets)
-        channel.tap(self._direction, octets, size)
+            self._left = wanted
+        elif size <= SHOWN_OCTETS or octets[_CONTROL] & pdu.COMMAND:
+            self._left = wanted
+        elif size <= self._left:
+            self._left -= size
+        elif int.from_bytes(octets[6:_ALONE], "big") + _ALONE == size:
+            wanted = min(max(self._left, SHOWN_OCTETS), wanted)
+            self._left -= size
+        else:  # a command may follow in the same PDU
+            self._left = wanted
+        if fragment:
+            octets = b"".join((octets, fragment[: wanted - len(octets)]))
+        elif size > wanted:
+            octets = octets[:wanted]
+        ring = trace.ring
+        if len(ring) == trace.max_events:
+            trace.dropped += 1
+        ring.append((trace.clock_ns(), channel.told, self._direction, bytes(octets), size, b""))

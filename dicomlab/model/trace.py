@@ -83,13 +83,13 @@ class Channel:
     conversation: object = field(default_factory=object)
     """The same for all messages that belong together."""
 
-    _told: Channel | None = field(init=False, repr=False, default=None)
+    told: Channel | None = field(init=False, repr=False, default=None)
     """Itself without its trace: what events refer to, so that no trace holds itself and it goes with its last owner."""
 
     def __post_init__(self) -> None:
         """Make what events refer to."""
         if self.trace is not None:
-            object.__setattr__(self, "_told", replace(self, trace=None))
+            object.__setattr__(self, "told", replace(self, trace=None))
 
     def tap(
         self,
@@ -110,12 +110,12 @@ class Channel:
         trace = self.trace
         if trace is None:
             return
-        length, events = len(octets), trace._events
-        if len(events) == trace.max_events:
+        length, ring = len(octets), trace.ring
+        if len(ring) == trace.max_events:
             trace.dropped += 1
         kept = bytes(octets if length <= trace.cap_octets else memoryview(octets)[: trace.cap_octets])
         size = length if size is None else size
-        events.append((trace.clock_ns() if at_ns is None else at_ns, self._told, direction, kept, size, train))
+        ring.append((trace.clock_ns() if at_ns is None else at_ns, self.told, direction, kept, size, train))
 
     def note(self, text: str) -> None:
         """Record a plan or a decision that no octets show."""
@@ -204,12 +204,13 @@ class Trace(Summarised):
     clock_ns: Callable[[], int] = time.monotonic_ns
     dropped: int = 0
     """Events that fell out of the ring."""
-    _events: deque[tuple[Any, ...]] = field(init=False)
+    ring: deque[tuple[Any, ...]] = field(init=False)
+    """What is appended to: the values of a :class:`WireEvent`, as a plain tuple."""
     _epoch_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the ring."""
-        self._events = deque(maxlen=self.max_events)
+        self.ring = deque(maxlen=self.max_events)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
     def wall_ns(self, event: WireEvent) -> int:
@@ -217,12 +218,12 @@ class Trace(Summarised):
         return event.at_ns + self._epoch_ns
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.ring)
 
     def __iter__(self) -> Iterator[WireEvent]:
         while True:
             try:
-                return map(WireEvent._make, tuple(self._events))
+                return map(WireEvent._make, tuple(self.ring))
             except RuntimeError:  # a tap appended while they were copied
                 continue
 

@@ -64,7 +64,7 @@ def test_the_wire_is_driven_by_mouse_and_keyboard(desk: Desk) -> None:
         rows.filter(has_text="GET").first.click()
         opened.locator("pre", has_text="curl").wait_for()
 
-        book.run("with dicomlab.trace() as more:\n    archive.node.verify()\nfor e in more: wire._events.append(e)")
+        book.run("with dicomlab.trace() as more:\n    archive.node.verify()\nfor e in more: wire.ring.append(e)")
         where.locator("select").select_option("")  # it grows while it is seen
         desk.page.wait_for_function(f"() => !document.querySelector('.dlw-status').textContent.startsWith('{count} ')")
 

@@ -48,8 +48,9 @@ def test_a_pdu_in_which_a_command_may_follow_is_kept_as_far_as_the_cap_goes() ->
     last = pdu.encode(pdu.DataTransfer((pdu.PDV(1, pdu.LAST, bytes(ROOM)), pdu.PDV(1, 3, bytes(90)))))
     both = pdu.encode(pdu.DataTransfer(values))
     pixels = data(bytes(2 * CAP_OCTETS))
-    assert kept(pixels, last, both, pixels) == [
-        (CAP_OCTETS, len(pixels)), (len(last), len(last)), (CAP_OCTETS, len(both)), (SHOWN_OCTETS, len(pixels)),
+    assert kept(pixels, last, both, pixels, pixels) == [
+        (CAP_OCTETS, len(pixels)), (len(last), len(last)), (CAP_OCTETS, len(both)), (CAP_OCTETS, len(pixels)),
+        (SHOWN_OCTETS, len(pixels)),
     ]  # fmt: skip
 
 
@@ -58,3 +59,16 @@ def test_hostile_lengths_are_no_error() -> None:
         assert kept(one) == [(len(one), len(one))]
     lying = b"\4\0\0\0\x10\0\xff\xff\xff\xff\1\0" + bytes(0x1000 - 6)
     assert kept(lying) == [(len(lying), len(lying))]
+
+
+def test_no_pdu_is_kept_beyond_the_cap_of_its_trace_and_what_falls_out_is_counted() -> None:
+    wire = Trace(max_events=2, cap_octets=300)
+    channel, tap = Channel("DIMSE", ("a", "b"), dissect, wire), Tap("received")
+    for one in (data(bytes(1000), pdu.COMMAND), data(bytes(1000)), pdu.encode(pdu.ReleaseRequest())):
+        tap.pdu(channel, one, len(one))
+        assert len(next(reversed([*wire])).octets) == min(300, len(one))
+    assert (len(wire), wire.dropped) == (2, 1)
+    tap.pdu(channel, data(b"")[:12], 1012, bytes(1000))
+    assert [(len(e.octets), e.size) for e in wire][-1] == (300, 1012)
+    tap.pdu(Channel("DIMSE", ("a", "b"), dissect, None), data(b""), 12)
+    assert wire.dropped == 2
