@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from dicomlab.archive.commitments import CommitmentStore
 from dicomlab.archive.department import Department
+from dicomlab.archive.owner import owned
 from dicomlab.archive.performed import PerformedSteps
 from dicomlab.archive.scratch import scratch_folder
 from dicomlab.archive.store import Arrived, Store, StoreSink
@@ -67,6 +68,8 @@ class Archive(Summarised):
     ----------
     path : path, optional
         The folder where everything is kept, from one session to the next. None: a temporary one, removed at the end.
+        One process at a time has it open; whoever opens it meanwhile gets :class:`dicomlab.errors.Refused`, which says
+        who that is. A process that was killed keeps nobody out.
     address : str, optional
         ``"AET@host:port"`` of the SCP; port 0: a free one. None: ``DICOMLAB`` on a free port of the loopback interface,
         where nobody but this machine can reach it. Any other host opens the archive, unprotected, to whoever can reach
@@ -397,6 +400,7 @@ class _Open:
                 folder = archive._given
                 if folder.exists() and not folder.is_dir():
                     raise UsageError(f"{folder} is a file; an archive needs a folder")
+                stack.enter_context(owned(folder))
             tell = _teller(weakref.ref(archive)) if archive._on_store is not None else None
             self.store = Store(folder, tell)
             stack.callback(self.store.close)

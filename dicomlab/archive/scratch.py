@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dicomlab.archive.owner import MARK, Lock, try_lock
 from dicomlab.part10.medium import medium_errors
 
 PREFIX = "dicomlab-archive-"
-_MARK, _UNLOCKED = "in-use", "not-yet"
+_UNLOCKED = "not-yet"
 
 
 @contextmanager
@@ -34,26 +36,23 @@ def scratch_folder() -> Iterator[Path]:
     _remove_abandoned(place)
     with medium_errors(place):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    mark = _locked(folder)
+    lock = _locked(folder)
     try:
         yield folder
     finally:
-        if mark is not None:
-            os.close(mark)  # before: Windows removes no open file
+        if lock is not None:
+            lock.release()  # before: Windows removes no open file
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _locked(folder: Path) -> int | None:
+def _locked(folder: Path) -> Lock | None:
     """Mark it as in use. It gets its name when it is locked: nobody sees it free before."""
-    mark: int | None = None
+    lock: Lock | None = None
     with suppress(OSError):  # a medium without locks: what is left there stays
-        mark = os.open(folder / _UNLOCKED, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with suppress(ImportError):  # Windows: being open is lock enough
-            import fcntl
-
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rename(folder / _UNLOCKED, folder / _MARK)
-    return mark
+        lock = try_lock(os.open(folder / _UNLOCKED, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if sys.platform != "win32":  # being open is lock enough there
+            os.rename(folder / _UNLOCKED, folder / MARK)
+    return lock
 
 
 def _remove_abandoned(place: Path) -> None:
@@ -72,21 +71,16 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == "win32":
         with suppress(OSError):
             (folder / _UNLOCKED).unlink()  # refused while another process has it open
             return True
         return False
     try:
-        mark = os.open(folder / _MARK, os.O_RDWR | os.O_NOFOLLOW)
+        lock = try_lock(os.open(folder / MARK, os.O_RDWR | os.O_NOFOLLOW))
     except OSError:  # of another kind, or being made just now
         return False
-    try:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if lock is None:
         return False
-    finally:
-        os.close(mark)
+    lock.release()
     return True
