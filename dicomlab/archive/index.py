@@ -111,9 +111,9 @@ class Index(Database):
         sets = {one: set(wanted) for one, wanted in narrow.items()}
         return [e for e in found if all(_unique(e, one) in wanted for one, wanted in sets.items())]
 
-    def paths(self) -> set[str]:
-        """Give the relative paths of all files that are indexed."""
-        return {row[0] for row in self.do("SELECT path FROM instances").fetchall()}
+    def sizes(self) -> dict[str, int]:
+        """Give the relative paths of all files that are indexed, and their octets."""
+        return dict(self.do("SELECT path, size FROM instances").fetchall())
 
     def forget(self, relative: str) -> None:
         """Take the entry of a file that is gone out."""

@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from dicomlab.model.query import Query
 from dicomlab.model.report import Outcome
 from dicomlab.model.values import uid_like
 from dicomlab.part10.files import FileWriter, Parcel, Unfit, parcel_of_file, read_file_meta, sha256_of_dataset
-from dicomlab.part10.medium import medium_errors
+from dicomlab.part10.medium import medium_errors, synced
 from dicomlab.part10.meta import DEFLATED_LE
 from dicomlab.part10.walk import elements
 
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 _PIXELS = 0x7FE00000
 _HEADER_CAP = 16 << 20
 """Octets of header that are read for the index, however large the data set is."""
+_SYNCS_AT_ONCE = 8
 
 CANNOT_UNDERSTAND = 0xC000
 DATA_SET_MISMATCH = 0xA900
@@ -50,7 +52,8 @@ class Store:
     """Files in a folder and their index. Satisfies ``Holdings``; thread-safe.
 
     A file is in the folder, whole and under its name, before it is in the index; what a crash leaves between the two
-    is indexed the next time the store is opened.
+    is indexed the next time the store is opened. What a loss of power has cut short is not held any more; what was
+    made :meth:`secure` before is not cut short.
     """
 
     def __init__(self, folder: Path, on_store: OnStore | None = None) -> None:
@@ -85,11 +88,14 @@ class Store:
     def _recover(self) -> None:
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
-        known = self.index.paths()
-        there = {path.relative_to(self.instances).as_posix() for path in self.instances.rglob("*.dcm")}
-        for relative in known - there:
+        sizes = self.index.sizes()
+        there = {
+            path.relative_to(self.instances).as_posix(): path.stat().st_size for path in self.instances.rglob("*.dcm")
+        }
+        known = {relative for relative, size in sizes.items() if there.get(relative) == size}
+        for relative in sizes.keys() - known:
             self.index.forget(relative)
-        for relative in sorted(there - known):
+        for relative in sorted(there.keys() - known):
             path = self.instances / relative
             parcel = parcel_of_file(path)
             if isinstance(parcel, Parcel):
@@ -119,6 +125,8 @@ class Store:
             raise ServiceError("the data set is not the instance it was announced as", status=DATA_SET_MISMATCH)
         with self._lock, medium_errors(self.folder):
             before = self.index.get(arrival.sop_instance_uid)
+            if before is not None and not _is_whole(before.held):
+                before = None  # what lies there is no longer what was stored: it comes anew
             if before is not None and before.sha256 != outcome.sha256:
                 raise ServiceError(
                     "another data set is stored under this SOP Instance UID; it is kept", status=DUPLICATE_INSTANCE
@@ -148,6 +156,29 @@ class Store:
         with self._lock, medium_errors(self.folder):
             held.path.unlink(missing_ok=True)
             self.index.forget(held.path.relative_to(self.instances).as_posix())
+
+    def secure(self, held: Sequence[Held]) -> list[Held]:
+        """Put instances on the medium, where no loss of power takes them; give those of which that is sure.
+
+        What is there already costs nothing to speak of; several at a time share the turns of the medium.
+        """
+
+        def is_synced(path: Path) -> bool:
+            try:
+                synced(path)
+            except OSError as error:
+                _log.error("can't be put on the medium: %s: %s", path, error)
+                return False
+            return True
+
+        if not held:
+            return []
+        folders = [*dict.fromkeys(one.path.parent for one in held), self.instances, self.folder]
+        with ThreadPoolExecutor(_SYNCS_AT_ONCE) as several:
+            files = list(several.map(is_synced, [one.path for one in held]))
+            named = dict(zip(folders, several.map(is_synced, folders), strict=True))
+        above = named[self.instances] and named[self.folder]
+        return [one for one, whole in zip(held, files, strict=True) if whole and above and named[one.path.parent]]
 
     def _place(self, sop_instance_uid: str) -> Path:
         """Name files by a digest, so that no UID of a peer ever names a path."""
@@ -187,6 +218,13 @@ class Store:
             return {**entry.header, **read_row(_header(Parcel(read_file_meta(path), "", path)), tuple(beyond))}
         except (DicomlabError, OSError):  # gone or broken since: it still stands in the index as it was
             return entry.header
+
+
+def _is_whole(held: Held) -> bool:
+    try:
+        return held.path.stat().st_size == held.size
+    except OSError:
+        return False
 
 
 def _narrowed(query: Query) -> dict[Level, Sequence[str]]:

@@ -164,7 +164,7 @@ def _fields(result: Result) -> dict[str, int | str]:
 
 
 def missing(holdings: Holdings, references: Sequence[Reference]) -> dict[Reference, int]:
-    """The instances that can't be committed to, and why: held, whole and of that class, each can."""
+    """The instances that can't be committed to, and why: held, whole, of that class and on the medium, each can."""
     try:
         held = holdings.select("instance", [uid for _, uid in references])
     except DicomlabError:
@@ -172,7 +172,10 @@ def missing(holdings: Holdings, references: Sequence[Reference]) -> dict[Referen
         return dict.fromkeys(references, PROCESSING_FAILURE)
     by_uid = {one.sop_instance_uid: one for one in held}
     found = {one: _reason(one[0], by_uid.get(one[1])) for one in references}
-    return {one: reason for one, reason in found.items() if reason}
+    good = dict.fromkeys(uid for (_, uid), reason in found.items() if not reason)
+    safe = {one.sop_instance_uid for one in holdings.secure([by_uid[uid] for uid in good])}
+    unsafe = {one: PROCESSING_FAILURE for one, reason in found.items() if not reason and one[1] not in safe}
+    return {one: reason for one, reason in found.items() if reason} | unsafe
 
 
 def _reason(sop_class: str, held: Held | None) -> int:

@@ -79,6 +79,9 @@ class _Limited:
     def remove(self, held: Held) -> None:
         self.holdings.remove(held)
 
+    def secure(self, held: Sequence[Held]) -> list[Held]:
+        return self.holdings.secure(held)
+
     def sink(self, source: str) -> Sink:
         return _LimitedSink(self.holdings.sink(source), self)
 

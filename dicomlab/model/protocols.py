@@ -123,6 +123,9 @@ class Holdings(Protocol):
     def remove(self, held: Held) -> None:
         """Delete a stored instance; one that is gone already is no error."""
 
+    def secure(self, held: Sequence[Held]) -> list[Held]:
+        """Put instances on the medium, where no loss of power takes them; give those of which that is sure."""
+
 
 class Source(Protocol):
     """Where the rows of a table came from."""

@@ -31,6 +31,21 @@ def medium_error(error: OSError, path: Path) -> Interrupted | Refused:
     return Interrupted(f"the medium failed: {error.strerror or error}", endpoint=str(path))
 
 
+def synced(path: Path) -> None:
+    """Have what was written to a file, or the names in a folder, on the medium before this returns; OSError if not."""
+    if os.name == "nt":
+        if path.is_dir():  # Windows keeps names by itself, and syncs no folder
+            return
+        mode = os.O_RDWR | os.O_BINARY  # type: ignore[attr-defined,unused-ignore]
+    else:
+        mode = os.O_RDONLY
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def part_of(path: Path) -> str:
     """The name under which a file is written until it is whole."""
     folder, name = os.path.split(path)

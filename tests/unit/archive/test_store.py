@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pydicom import Dataset
 
 from dicomlab.archive.store import Store
+from dicomlab.dimse.commitment_scp import missing
 from dicomlab.errors import ServiceError
 from dicomlab.model.matching import first
 from dicomlab.model.protocols import Arrival
@@ -106,6 +108,48 @@ def test_a_crash_between_file_and_index_loses_nothing(tmp_path: Path, datasets: 
     assert there == {ds.SOPInstanceUID for ds in datasets} - {datasets[1].SOPInstanceUID}
     assert not list((tmp_path / "incoming").iterdir())
     again.close()
+
+
+def test_what_a_loss_of_power_cut_short_is_not_held_and_comes_anew(tmp_path: Path, datasets: list[Dataset]) -> None:
+    store = Store(tmp_path)
+    put(store, datasets[0])
+    (held,) = store.select("instance", [datasets[0].SOPInstanceUID])
+    held.path.write_bytes(held.path.read_bytes()[:500])
+    put(store, datasets[0])  # the same octets again: no "I have that already" of what is no longer there
+    assert held.path.stat().st_size == held.size
+    held.path.write_bytes(b"")
+    store.close()
+    again = Store(tmp_path)
+    assert len(again.index) == 0
+    put(again, datasets[0])
+    assert held.path.stat().st_size == held.size
+    again.close()
+
+
+def test_a_commitment_is_on_the_medium_before_it_is_given(
+    tmp_path: Path, datasets: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    for dataset in datasets[:3]:
+        put(store, dataset)
+    asked = [(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in datasets[:3]]
+    held = {one.sop_instance_uid: one for one in store.select("instance", [uid for _, uid in asked])}
+    done: list[tuple[int, int]] = []
+    fsync, refused = os.fsync, held[asked[1][1]].path.stat()
+
+    def watched(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), refused):
+            raise OSError(5, "Input/output error")
+        fsync(descriptor)
+        done.append((os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert missing(store, [asked[0], asked[2]]) == {}
+    for path in (*(held[uid].path for _, uid in (asked[0], asked[2])), store.instances, store.folder):
+        assert (path.stat().st_dev, path.stat().st_ino) in done
+        assert path.is_dir() or (path.parent.stat().st_dev, path.parent.stat().st_ino) in done
+    assert missing(store, asked) == {asked[1]: 0x0110}, "what can't be put there is not committed to"
+    store.close()
 
 
 def test_search_counts_even_when_the_question_is_narrow(store: Store, datasets: list[Dataset]) -> None:

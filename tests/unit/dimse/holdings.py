@@ -81,6 +81,9 @@ class FolderHoldings:
             self.sources.append(source)
         return self
 
+    def secure(self, held: Sequence[Held]) -> list[Held]:
+        return list(held)
+
     def remove(self, held: Held) -> None:
         held.path.unlink(missing_ok=True)
 
