@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http import client
 
 import requests
@@ -51,6 +52,25 @@ _BAD = (
 )
 _NO_HTTP = (client.BadStatusLine, client.LineTooLong, client.UnknownProtocol)
 _SLOW = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+
+
+@contextmanager
+def mapped(url: str, timeout_s: float) -> Iterator[None]:
+    """Turn the exceptions of requests, urllib3 and the system into those of our tree, and cut them off.
+
+    They hold the request, and that holds who asks: nothing that is reachable from our error may, since errors are
+    shown, kept and pickled. What matters of them stands in the message.
+    """
+    failure: DicomlabError | None = None
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, client.HTTPException, OSError) as error:
+        failure = translated(error, url, timeout_s)
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None  # a with statement around us gives it the one that is being handled there
 
 
 def translated(error: Exception, url: str, timeout_s: float) -> DicomlabError:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -28,7 +27,7 @@ from dicomlab.web.addresses import followed, same_origin, without_user
 from dicomlab.web.auth import Nobody
 from dicomlab.web.discretion import shown_answer, shown_request
 from dicomlab.web.dissect import dissect
-from dicomlab.web.failures import translated
+from dicomlab.web.failures import mapped
 from dicomlab.web.fields import HttpReader
 from dicomlab.web.media_types import MediaType, parse_content_type
 from dicomlab.web.pace import Paced
@@ -325,13 +324,9 @@ class Conversation:
         """Record what the server says."""
         self.channel.tap("received", octets)
 
-    @contextmanager
-    def mapped(self) -> Iterator[None]:
+    def mapped(self) -> AbstractContextManager[None]:
         """Turn the exceptions of requests and urllib3 into those of our tree."""
-        try:
-            yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
-            raise translated(error, self.site.url, self.site.timeout_s) from error
+        return mapped(self.site.url, self.site.timeout_s)
 
     @contextmanager
     def request(

@@ -24,13 +24,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-import urllib3
 
 from dicomlab.errors import Interrupted, Refused, RemoteProtocolError, UsageError
 from dicomlab.model.progress import pause
 from dicomlab.model.summary import visible
 from dicomlab.web.auth import Bearer, Nobody
-from dicomlab.web.failures import translated
+from dicomlab.web.failures import mapped
 
 MAX_ANSWER = 1 << 20
 TIMEOUT_S = 30.0
@@ -76,19 +75,19 @@ class _Provider:
             session.verify = self._verify
             if "auth" not in options or options["auth"] is None:
                 options["auth"] = Nobody()
-            try:
-                with session.request(
+            with (
+                mapped(url, TIMEOUT_S),
+                session.request(
                     method, url, allow_redirects=False, stream=True, timeout=(5.0, TIMEOUT_S),
                     headers={"Accept": "application/json"}, **options,
-                ) as answer:  # fmt: skip
-                    body, until = b"", time.monotonic() + TIMEOUT_S
-                    while chunk := answer.raw.read1(MAX_ANSWER, decode_content=True):
-                        body += chunk
-                        if len(body) > MAX_ANSWER or time.monotonic() > until:
-                            raise RemoteProtocolError(f"{url}: an answer without end", section="RFC 6749 §5.1")
-                    status = answer.status_code
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                raise translated(error, url, TIMEOUT_S) from error
+                ) as answer,
+            ):  # fmt: skip
+                body, until = b"", time.monotonic() + TIMEOUT_S
+                while chunk := answer.raw.read1(MAX_ANSWER, decode_content=True):
+                    body += chunk
+                    if len(body) > MAX_ANSWER or time.monotonic() > until:
+                        raise RemoteProtocolError(f"{url}: an answer without end", section="RFC 6749 §5.1")
+                status = answer.status_code
         try:
             found = json.loads(body) if body else {}
         except (ValueError, RecursionError):
