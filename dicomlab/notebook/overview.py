@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicomlab.errors import UsageError
+from dicomlab.model.summary import visible
 
 if TYPE_CHECKING:
     from dicomlab.model.cohort import Cohort
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 _BAR, _BAD = "#1976d2", "#c62828"
 _MOST = 12
 """Bars of one panel."""
+_WORD = 40
+"""Letters of what a bar is called."""
 _COUNTS = (
     "NumberOfPatientRelatedInstances", "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances",
     "NumberOfFrames",
@@ -60,7 +63,7 @@ def _modalities(cohort: Cohort, ax: Any) -> bool:
         return True
     counts = cohort[name].explode().dropna().astype("str").value_counts()
     shown = counts.iloc[:_MOST][::-1]
-    bars = ax.barh([one.replace("$", r"\$") for one in shown.index], shown.to_numpy(), color=_BAR)
+    bars = ax.barh([visible(one, _WORD).replace("$", r"\$") for one in shown.index], shown.to_numpy(), color=_BAR)
     ax.bar_label(bars, fontsize=8, padding=2)
     ax.set_title("modality" if len(counts) <= _MOST else f"modality: {_MOST} of {len(counts)}", fontsize=10)
     ax.set_xlabel("rows", fontsize=8)

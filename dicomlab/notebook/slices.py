@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomlab.errors import UsageError
+from dicomlab.model.summary import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,8 @@ _PLANES = ("z", "y", "x")
 _TITLES = {"z": "slice", "y": "row", "x": "column"}
 _AXES = {"z": ("y", "x"), "y": ("z", "x"), "x": ("z", "y")}
 _LEVELS = (0.2, 0.5, 0.8, 0.95)
+_WORD = 40
+"""Letters of a word that an image says, in a title."""
 _LEAST = 0.25
 """Share of a direction below which its letter is left out."""
 
@@ -129,7 +132,8 @@ def _draw(how: _How, plane: str, index: int | None, ax: Any) -> None:
     ax.imshow(cut.values, extent=cut.extent, aspect="equal", interpolation="nearest", **grey)
     if dose is not None:
         _overlay(dose, dose_on(volume, dose, plane, at % count), cut, ax)
-    ax.set_title(f"{volume.modality} {_TITLES[plane]} {at % count} of {count}".strip(), fontsize=10)
+    title = f"{visible(volume.modality, _WORD)} {_TITLES[plane]} {at % count} of {count}"
+    ax.set_title(title.strip(), fontsize=10, parse_math=False)
     known = volume.regular
     ax.set_xlabel("mm" if known else "mm or pixels", fontsize=8)
     ax.tick_params(labelsize=8)
@@ -228,7 +232,8 @@ def _overlay(dose: Volume, found: NDArray[np.float64], cut: _Cut, ax: Any) -> No
     y = (np.arange(rows) + 0.5) / rows * (bottom - top) + top
     lines = ax.contour(x, y, np.nan_to_num(found), [part * most for part in _LEVELS], cmap="jet", linewidths=1.2)
     ax.clabel(lines, fmt=lambda value: f"{value / most:.0%}", fontsize=7)
-    ax.figure.colorbar(picture, ax=ax, label=f"dose ({dose.unit or 'unit unknown'})", shrink=0.75)
+    scale = ax.figure.colorbar(picture, ax=ax, shrink=0.75)
+    scale.set_label(f"dose ({visible(dose.unit, _WORD) or 'unit unknown'})", parse_math=False)
 
 
 def dose_on(volume: Volume, dose: Volume, plane: str, at: int) -> NDArray[np.float64]:

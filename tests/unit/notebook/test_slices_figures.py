@@ -55,6 +55,18 @@ def test_a_slice_is_its_pixels_in_millimetres_with_directions(tmp_path: Path) ->
     assert image.get_clim() == (40 - 200, 40 + 200)
 
 
+def test_what_an_image_says_is_no_formula(tmp_path: Path) -> None:
+    def hostile(dataset: Any, _: int) -> None:
+        dataset.Modality, dataset.RescaleType = "$^$", "$_$"
+
+    with pytest.warns(UserWarning, match="Invalid value for VR CS"):
+        found = volume(tmp_path / "a", hostile)
+    ax = found.plot("z", dose=found)
+    ax.figure.canvas.draw()
+    assert ax.get_title() == "$^$ slice 3 of 6"
+    assert ax.figure.axes[1].get_ylabel() == "dose ($_$)"
+
+
 def test_the_head_is_up_in_the_other_planes(tmp_path: Path) -> None:
     found = volume(tmp_path / "a")
     _, coronal, sagittal = found.plot()
@@ -143,7 +155,7 @@ def test_a_cohort_is_counted_and_names_nobody() -> None:
         {
             "StudyInstanceUID": ["1", "2", "3"],
             "PatientName": ["Doe^Jane"] * 3,
-            "ModalitiesInStudy": [("CT",), ("MR", "CT"), ("$US$",)],
+            "ModalitiesInStudy": [("CT",), ("MR", "CT"), ("$US$", "x" * 100_000)],
             "StudyDate": pd.to_datetime(["2026-01-01", "2026-03-01", None]),
             "NumberOfStudyRelatedInstances": pd.array([10, 20, None], "Int64"),
         }
@@ -153,7 +165,7 @@ def test_a_cohort_is_counted_and_names_nobody() -> None:
         label.get_text(): patch.get_width()
         for label, patch in zip(axes[0].get_yticklabels(), axes[0].patches, strict=True)
     }
-    assert bars == {"CT": 2, "MR": 1, r"\$US\$": 1}
+    assert bars == {"CT": 2, "MR": 1, r"\$US\$": 1, "x" * 40 + "… (100000 characters)": 1}
     assert sum(patch.get_height() for patch in axes[1].patches) == 2
     assert "1 without" in axes[1].get_title()
     assert "30 in all" in axes[2].get_title()
