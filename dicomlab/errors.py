@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from dicomlab.model.trace import Trace
 
+_MOST = 10_000
+"""Letters of a message that are shown."""
+
 _faces: list[Callable[[DicomlabError], dict[str, str]]] = []
 
 
@@ -47,6 +50,12 @@ class DicomlabError(Exception):
 
     transient: bool = False
     """Whether the same call may work later without anybody changing anything: a busy peer, a connection that broke."""
+
+    def __str__(self) -> str:
+        """The message, which may quote a peer: bounded, nothing in it that a terminal acts on; ``args`` have it raw."""
+        said = super().__str__()
+        shown = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in said[:_MOST])
+        return shown if len(said) <= _MOST else f"{shown}… ({len(said)} characters)"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """What happened, what to do, and the wire up to it, where an error is looked at rather than raised."""

@@ -95,6 +95,19 @@ def test_partial_and_trace_belong_to_one_error() -> None:
     assert UsageError("y").trace is None
 
 
+@pytest.mark.parametrize("name", sorted(defined()))
+def test_a_message_acts_on_no_terminal_and_ends(name: str) -> None:
+    sly = "two\nlines, \x1b]0;title\x07 \u202egnp" + "x" * 100_000
+    kind = defined()[name]
+    more: dict[str, object] = {"section": "PS3.8"} if issubclass(kind, ProtocolError) else {}
+    more |= {"endpoint": "PACS"} if issubclass(kind, CommunicationError) else {}
+    more |= {"status": 272} if issubclass(kind, ServiceError) else {}
+    error = kind(sly, **more)
+    assert "two\nlines, \\x1b]0;title\\x07 \\x202egnp" in str(error)
+    assert len(str(error)) < 10_100
+    assert sly in error.args[0]
+
+
 def test_errors_cross_to_another_process() -> None:
     import pickle
 
