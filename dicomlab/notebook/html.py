@@ -26,10 +26,11 @@ class Markup(str):
 
 
 def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
-    """Build one element; a child that is no `Markup` is escaped, and control characters in it are made visible."""
+    """Build one element; in a child that is no `Markup`, and in attributes, text is escaped, visible and bounded."""
     inner = "".join(c if isinstance(c, Markup) else escape(visible(c), quote=True) for c in children)
     given = {"class": cls, **attributes}
-    words = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in given.items() if value)
+    said = ((name, value if name == "src" else visible(value)) for name, value in given.items() if value)
+    words = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in said)
     return Markup(f"<{tag}{words}>" if tag in _VOID else f"<{tag}{words}>{inner}</{tag}>")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomlab.model.summary import Summary, as_text
-from dicomlab.notebook.html import MAX_OCTETS, render
+from dicomlab.notebook.html import MAX_OCTETS, el, render
 
 HOSTILE = '<script>window.XSS=1</script><img src=x onerror="window.XSS=1">'
 
@@ -54,6 +54,14 @@ def test_control_and_bidirectional_characters_are_made_visible() -> None:
     html = render(Summary("T", (("a", "x\u202ey\x00z"),)))
     assert "\u202e" not in html
     assert "\x00" not in html
+
+
+def test_attributes_are_text_too() -> None:
+    made = el("td", "x", title=f'{HOSTILE}\u202e" onclick="alert()' + "x" * 100_000)
+    assert parsed(made).tags == {"td"}
+    assert parsed(made).attributes == {"title"}
+    assert "\u202e" not in made
+    assert len(made) < 1_000
 
 
 def test_it_is_bounded_and_says_what_is_left_out() -> None:
