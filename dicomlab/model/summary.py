@@ -32,6 +32,8 @@ class Summary:
 
 def visible(text: str, limit: int = 200) -> str:
     """`text` with control and bidirectional characters made visible, cut at `limit` with its length named."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: limit + 1])
     return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(text)} characters)"
 

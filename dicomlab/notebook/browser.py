@@ -16,7 +16,7 @@ from dicomlab.model.summary import Summary, visible
 from dicomlab.notebook.html import Markup
 from dicomlab.notebook.transfer import Watch
 from dicomlab.notebook.tree import Tree, headings
-from dicomlab.notebook.widget import Face
+from dicomlab.notebook.widget import Face, shown_as
 
 if TYPE_CHECKING:
     from dicomlab.model.cohort import Cohort
@@ -141,7 +141,7 @@ class CohortBrowser(Face):
         try:
             result = work.result()
         except DicomlabError as error:
-            note, result = str(error)[:500], error.partial
+            note, result = str(error), error.partial
         with self._lock:
             self._work = None
             if result is not None:
@@ -265,7 +265,9 @@ class CohortBrowser(Face):
         self.search(str(content["words"])[:200])
 
     def _on_sort(self, content: Mapping[str, Any]) -> None:
-        self.sort(str(content["name"]), descending=bool(content["descending"]))
+        name = str(content["name"])
+        asked = next((one for one in self._tree.columns if shown_as(one) == name), name)
+        self.sort(asked, descending=bool(content["descending"]))
 
     def _on_pick(self, content: Mapping[str, Any]) -> None:
         """Pick one row alone, add or take away one, or all from the last one to this one."""

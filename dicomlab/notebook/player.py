@@ -187,7 +187,7 @@ class Player(Face):
             self.recordings.append(recording.result())
             note = ""
         except DicomlabError as error:
-            note = str(error)[:300]
+            note = str(error)
         with self._lock:
             self._recording = None
             self._tell(recording=False, note=note)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dicomlab.errors import DicomlabError
+from dicomlab.model.summary import visible
 from dicomlab.notebook.pace import SPAN_S, Pace
 from dicomlab.rtv.encode import LiveEncoder
 from dicomlab.rtv.preview import Planes, jpeg_planes
@@ -169,7 +170,7 @@ class Pump:
                     if self._mode == "auto":
                         self._encodes_h264 = False
                     else:
-                        self._mode, self.error = "jpeg", str(error)[:300]
+                        self._mode, self.error = "jpeg", visible(str(error), 300)
             del frame
 
     def _forget(self) -> None:

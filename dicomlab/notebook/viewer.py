@@ -253,7 +253,7 @@ def _read(viewer: weakref.ref[StackViewer], volume: Volume, left: threading.Even
     except DicomlabError as error:
         alive = viewer()
         if alive is not None and not left.is_set():
-            alive._tell(note=str(error)[:500])
+            alive._tell(note=str(error))
         return
     alive = viewer()
     if alive is not None and not left.is_set():

@@ -2,7 +2,8 @@
 
 The browser's side is one ES module: ``kit.js`` and the face's own file, one after the other; its look is
 ``summary.css``, ``widget.css`` and the face's own. ``state`` is what a view needs to start (also one that is opened
-later, or after a reload); everything else are messages, whose ``kind`` names the method that takes them.
+later, or after a reload), its text as it may be shown; everything else are messages, whose ``kind`` names the method
+that takes them.
 
 A face lives as long as somebody shows it or holds it. It stops when no view of it is visible and when the kernel is
 interrupted; it ends with ``close()``, or with the last view and the last reference to it. Nothing here prints.
@@ -23,12 +24,13 @@ import anywidget
 import traitlets
 
 from dicomlab.errors import DicomlabError
-from dicomlab.model.summary import Summary, as_text
+from dicomlab.model.summary import Summary, as_text, visible
 from dicomlab.notebook.html import Markup, render
 
 _log = logging.getLogger(__name__)
 _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 _MAX_VIEWS = 32
+_TEXT = 600
 
 _awake: weakref.WeakSet[Face] = weakref.WeakSet()
 _shown: set[Face] = set()
@@ -62,7 +64,7 @@ class Face:
     def __init__(self, **state: Any) -> None:
         self._lock = threading.RLock()  # messages may come in several threads
         self._views: dict[str, bool] = {}
-        self._channel: Any = _channel(self._script)(state=state)
+        self._channel: Any = _channel(self._script)(state=shown_as(state))
         self._channel.on_msg(_taker(weakref.ref(self)))
         self._closer = weakref.finalize(self, self._channel.close)
         _awake.add(self)
@@ -78,7 +80,7 @@ class Face:
     def _tell(self, **changes: Any) -> None:
         """Change the state, in every view there is and will be."""
         with self._lock:
-            state = {**self._channel.state, **changes}
+            state = {**self._channel.state, **shown_as(changes)}
             if not self.closed and state != self._channel.state:
                 self._channel.state = state
 
@@ -97,7 +99,7 @@ class Face:
         try:
             take(content)
         except DicomlabError as error:
-            self._tell(note=str(error)[:500])
+            self._tell(note=str(error))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError):  # no message that a page of ours sends
             _log.warning("%s: a message that can't be understood: %.80r", type(self).__name__, content)
 
@@ -164,6 +166,15 @@ class Face:
             view = {"version_major": 2, "version_minor": 0, "model_id": self._channel.model_id}
             bundle[_VIEW_MIME] = view
         return bundle
+
+
+def shown_as(value: Any) -> Any:
+    """The same with each text in it as it may be shown, whoever wrote it: nothing invisible, nothing without end."""
+    if isinstance(value, str):
+        return visible(value, _TEXT)
+    if isinstance(value, dict):
+        return {name: shown_as(one) for name, one in value.items()}
+    return [shown_as(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _taker(face: weakref.ref[Face]) -> Callable[[Any, Any, Any], None]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from ipywidgets.widgets import widget
 
-from dicomlab import Archive, Broadcast, LiveStream, UsageError
+from dicomlab import Archive, Broadcast, Cohort, LiveStream, UsageError
 from dicomlab.archive.store import Arrived
 from dicomlab.errors import MissingExtra
 from dicomlab.notebook import pace as pace_room
@@ -255,3 +256,19 @@ def test_nobody_sends_more_senders_than_are_shown(archive: Archive, monkeypatch:
 def _arrived(archive: Archive, source: str) -> Any:
     entry = archive._opened().store.index.select({})[0]
     return Arrived(entry.held, source, entry.header)
+
+
+def test_text_reaches_a_page_as_it_may_be_shown(tmp_path: Path) -> None:
+    sly = "a\u202eb\x07"
+    with Archive(tmp_path / sly) as kept, kept.dashboard() as board:
+        assert dict(board.state["doors"])["folder"].endswith("a\\x202eb\\x07")
+    table = pd.DataFrame({"StudyInstanceUID": ["1.2", "1.3"], sly: ["2", "1"], "x" * 100_000: ["1", "2"]})
+    note = sly + "x" * 100_000
+    with Cohort(table, level="study", complete=False, note=note).browse() as browser:
+        columns = browser.state["columns"]
+        assert columns[0] == "a\\x202eb\\x07"
+        assert max(map(len, columns)) < 1_000
+        assert browser.state["cut"].startswith("a\\x202eb")
+        assert browser.state["cut"].endswith("… (100004 characters)")
+        browser._take({"kind": "sort", "name": columns[0], "descending": False})  # a page has no other name for it
+        assert browser._tree._sort == (sly, False)
