@@ -93,6 +93,16 @@ class Lab(Peer):
         nbformat.write(book, self.root / f"{name}.ipynb")
         return f"{name}.ipynb"
 
+    def store(self, name: str, cells: Sequence[Mapping[str, Any]]) -> str:
+        """Write a notebook of code cells that ran, with what they show; the name to open it by."""
+        made = nbformat.v4.new_notebook()
+        for cell in cells:
+            outputs = [nbformat.from_dict(output) for output in cell["outputs"]]
+            made.cells.append(nbformat.v4.new_code_cell("".join(cell["source"]), outputs=outputs, execution_count=1))
+        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(made, self.root / f"{name}.ipynb")
+        return f"{name}.ipynb"
+
 
 class Chromium:
     """A headless browser that resolves no name. ``with`` ends it."""
@@ -139,13 +149,25 @@ def strayed(asked: Sequence[str]) -> list[str]:
     return [url for url in asked if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).hostname != LOOPBACK]
 
 
-_OPEN = """async (path) => {
-    const shown = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+_OPEN = """async ([path, beside]) => {
+    const kernel = beside ? {id: window.shown.context.sessionContext.session.kernel.id} : undefined;
+    const shown = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel});
     await shown.context.ready;
     await shown.context.sessionContext.ready;
     await shown.context.sessionContext.session.kernel.info;
+    window.before = window.shown;
     window.shown = shown;
 }"""
+_BACK = """async () => {
+    const {shown, before} = window;
+    shown.context.model.dirty = false;
+    shown.close();
+    shown.dispose();
+    window.shown = before;
+    window.jupyterapp.shell.activateById(before.id);
+}"""
+_TRUST = "() => { window.jupyterapp.commands.execute('notebook:trust'); }"
+_TRUSTED = "() => window.shown.content.widgets.every(cell => cell.model.trusted)"
 _CLOSE = """async () => {
     const {shown} = window;
     await shown.context.sessionContext.shutdown();
@@ -208,11 +230,20 @@ class Desk:
         """Open a notebook with a kernel of its own, ready to run."""
         self.page.complaints.clear()
         self.page.asked.clear()
-        self.page.evaluate(_OPEN, name)
+        self.page.evaluate(_OPEN, [name, False])
         try:
             yield Notebook(self.page, Path(name).stem)
         finally:
             self.page.evaluate(_CLOSE)
+
+    @contextmanager
+    def beside(self, name: str) -> Iterator[Notebook]:
+        """Open a notebook over the kernel of the one that is open, which stands there again afterwards."""
+        self.page.evaluate(_OPEN, [name, True])
+        try:
+            yield Notebook(self.page, Path(name).stem)
+        finally:
+            self.page.evaluate(_BACK)
 
     @contextmanager
     def cells(self, name: str, *cells: str) -> Iterator[Notebook]:
@@ -235,8 +266,7 @@ class Notebook:
 
     def run(self, source: str) -> str:
         """Run `source` in a new cell at the end; what it prints and returns, as text."""
-        index = self.page.evaluate(_ADD, source)
-        self.page.evaluate(_RUN, index)
+        index = self.add(source)
         cell = self.cells[index]
         failed = [output for output in cell["outputs"] if output["output_type"] == "error"]
         assert not failed, failed
@@ -244,6 +274,12 @@ class Notebook:
             "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
             for output in cell["outputs"]
         )
+
+    def add(self, source: str) -> int:
+        """Run `source` in a new cell at the end, whatever comes of it; which cell that is."""
+        index: int = self.page.evaluate(_ADD, source)
+        self.page.evaluate(_RUN, index)
+        return index
 
     def ask(self, expression: str) -> str:
         """The repr of an expression in the kernel; no cell is made for it."""
@@ -256,6 +292,12 @@ class Notebook:
         while (said := self.ask(expression)) != wanted:
             assert time.monotonic() < deadline, f"{expression} is {said}, not {wanted}"
             self.page.wait_for_timeout(50)
+
+    def trust(self) -> None:
+        """Trust what it shows, as somebody who says yes."""
+        self.page.evaluate(_TRUST)
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.wait_for_function(_TRUSTED)
 
     def interrupt(self) -> None:
         """Interrupt the kernel, as the button does."""
