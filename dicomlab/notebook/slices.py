@@ -32,6 +32,13 @@ _WORD = 40
 """Letters of a word that an image says, in a title."""
 _LEAST = 0.25
 """Share of a direction below which its letter is left out."""
+_FLATTEST = 0.3
+"""Height of a picture, in widths; what is flatter gets black above and below it, where its letters have room."""
+_THIN = 0.05
+"""Height below which the labels of both edges would lie on one another."""
+_DOSE_COLOURS = "plasma"
+"""Also told apart by who sees no red or no green."""
+_UNITS = {"GY": "Gy", "RELATIVE": "relative"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def plot(
     plane : str, optional
         ``"z"`` (the slices as they were acquired), ``"y"`` or ``"x"``; None: all three, side by side.
     index : int, optional
-        Which one; the middle.
+        Which one; the middle, or with a dose the one where the dose is highest.
     window : str or (centre, width), optional
         Of grey values: a name in ``WINDOWS``, or numbers in the volume's unit; default soft tissue for CT, else from
         the 1st to the 99th percentile.
@@ -106,22 +113,27 @@ def plot(
     if plane is None:
         if ax is not None:
             raise UsageError("three planes need three axes: choose a plane for ax")
-        _, places = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-        for name, place in zip(_PLANES, places, strict=True):
-            _draw(how, name, index if name == "z" else None, place)
+        _, places = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained")
+        doses = [
+            _draw(how, name, index if name == "z" else None, place) for name, place in zip(_PLANES, places, strict=True)
+        ]
+        _scale(dose, doses, places)
         return places
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
-    _draw(how, plane, index, ax)
+    _scale(dose, [_draw(how, plane, index, ax)], ax)
     return ax
 
 
-def _draw(how: _How, plane: str, index: int | None, ax: Any) -> None:
+def _draw(how: _How, plane: str, index: int | None, ax: Any) -> Any:
+    """One plane; the picture of its dose, if any."""
+    from matplotlib.patheffects import withStroke
+
     volume, dose = how.volume, how.dose
     array = _steps(volume, how.step)
     axis = _PLANES.index(plane)
     count = array.shape[axis]
-    at = count // 2 if index is None else index
+    at = _middle(how, axis, count) if index is None else index
     if not -count <= at < count:
         raise UsageError(f"{_TITLES[plane]} {at}: there are {count}")
     cut = _cut(volume, array, plane, at % count)
@@ -130,8 +142,8 @@ def _draw(how: _How, plane: str, index: int | None, ax: Any) -> None:
     ax.set_facecolor("black")
     grey = {} if colour else {"cmap": "gray", "vmin": low, "vmax": high}
     ax.imshow(cut.values, extent=cut.extent, aspect="equal", interpolation="nearest", **grey)
-    if dose is not None:
-        _overlay(dose, dose_on(volume, dose, plane, at % count), cut, ax)
+    over = _overlay(dose, dose_on(volume, dose, plane, at % count), cut, ax) if dose is not None else None
+    _frame(cut, ax)
     title = f"{visible(volume.modality, _WORD)} {_TITLES[plane]} {at % count} of {count}"
     ax.set_title(title.strip(), fontsize=10, parse_math=False)
     known = volume.regular
@@ -140,8 +152,34 @@ def _draw(how: _How, plane: str, index: int | None, ax: Any) -> None:
     for letter, place in zip(cut.letters or (), ((0.02, 0.5), (0.98, 0.5), (0.5, 0.97), (0.5, 0.03)), strict=False):
         side = {0.02: "left", 0.98: "right"}.get(place[0], "center")
         high_low = {0.97: "top", 0.03: "bottom"}.get(place[1], "center")
-        style = {"color": "gold", "fontsize": 11, "fontweight": "bold"}
+        edge = withStroke(linewidth=2, foreground="black")  # on a bright picture too
+        style = {"color": "gold", "fontsize": 11, "fontweight": "bold", "path_effects": [edge]}
         ax.text(*place, letter, transform=ax.transAxes, ha=side, va=high_low, **style)
+    return over
+
+
+def _middle(how: _How, axis: int, count: int) -> int:
+    """The plane to show where nobody has chosen."""
+    if how.dose is None:
+        return count // 2
+    values = _steps(how.dose, 0)
+    z, y, x = np.unravel_index(int(np.nanargmax(values)), values.shape)
+    at = np.linalg.inv(how.volume.affine) @ how.dose.affine @ np.array([x, y, z, 1.0])
+    return int(np.clip(round(float(at[2 - axis])), 0, count - 1))
+
+
+def _frame(cut: _Cut, ax: Any) -> None:
+    """The edges of the picture, with room for the letters of a flat one."""
+    from matplotlib.ticker import FixedLocator
+
+    left, right, bottom, top = cut.extent
+    width, height = abs(right - left), abs(bottom - top)
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+    if (room := _FLATTEST * width - height) > 0:
+        ax.yaxis.set_major_locator(FixedLocator([0.0, height] if height > _THIN * width else []))
+        ax.yaxis.set_major_formatter("{x:.3g}")
+        ax.set_ylim(bottom + room / 2, top - room / 2)
 
 
 def _steps(volume: Volume, step: int) -> NDArray[Any]:
@@ -220,20 +258,41 @@ def _limits(
 # --- dose ------------------------------------------------------------------------------------------------------------
 
 
-def _overlay(dose: Volume, found: NDArray[np.float64], cut: _Cut, ax: Any) -> None:
+def _overlay(dose: Volume, found: NDArray[np.float64], cut: _Cut, ax: Any) -> Any:
+    from matplotlib.patheffects import withStroke
+
     if cut.flipped:
         found = found[::-1]
-    most = float(np.nanmax(dose.array)) or 1.0
+    most = _most(dose)
     shown = np.ma.masked_invalid(np.where(found < 0.05 * most, np.nan, found))
-    picture = ax.imshow(shown, extent=cut.extent, cmap="jet", vmin=0, vmax=most, alpha=0.35, aspect="equal")
-    rows, columns = found.shape
-    left, right, bottom, top = cut.extent
-    x = (np.arange(columns) + 0.5) / columns * (right - left) + left
-    y = (np.arange(rows) + 0.5) / rows * (bottom - top) + top
-    lines = ax.contour(x, y, np.nan_to_num(found), [part * most for part in _LEVELS], cmap="jet", linewidths=1.2)
-    ax.clabel(lines, fmt=lambda value: f"{value / most:.0%}", fontsize=7)
-    scale = ax.figure.colorbar(picture, ax=ax, shrink=0.75)
-    scale.set_label(f"dose ({visible(dose.unit, _WORD) or 'unit unknown'})", parse_math=False)
+    picture = ax.imshow(shown, extent=cut.extent, cmap=_DOSE_COLOURS, vmin=0, vmax=most, alpha=0.45, aspect="equal")
+    levels = [part * most for part in _LEVELS if part * most <= np.nanmax(found, initial=0.0)]
+    if levels:
+        rows, columns = found.shape
+        left, right, bottom, top = cut.extent
+        x = (np.arange(columns) + 0.5) / columns * (right - left) + left
+        y = (np.arange(rows) + 0.5) / rows * (bottom - top) + top
+        how = {"cmap": _DOSE_COLOURS, "vmin": 0, "vmax": most, "linewidths": 1.4}
+        lines = ax.contour(x, y, np.nan_to_num(found), levels, **how)
+        for text in ax.clabel(lines, fmt=lambda value: f"{value / most:.0%}", fontsize=8, colors="white"):
+            text.set_path_effects([withStroke(linewidth=2, foreground="black")])
+    return picture
+
+
+def _most(dose: Volume) -> float:
+    return float(np.nanmax(dose.array)) or 1.0
+
+
+def _scale(dose: Volume | None, pictures: list[Any], places: Any) -> None:
+    """One scale of the dose for all planes."""
+    if dose is None:
+        return
+    figure = pictures[0].figure
+    unit = _UNITS.get(dose.unit, visible(dose.unit, _WORD))
+    most = f"{_most(dose):.3g}" + (f" {unit}" if unit == "Gy" else "")
+    bar = figure.colorbar(pictures[0], ax=places, shrink=0.8, pad=0.02)
+    bar.set_label(f"dose ({unit or 'unit unknown'}); lines: % of the highest, {most}", fontsize=8, parse_math=False)
+    bar.ax.tick_params(labelsize=8)
 
 
 def dose_on(volume: Volume, dose: Volume, plane: str, at: int) -> NDArray[np.float64]:

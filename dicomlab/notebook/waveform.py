@@ -23,6 +23,10 @@ PAPER_MM_PER_S, PAPER_MM_PER_MV = 25.0, 10.0
 _MM_PER_INCH = 25.4
 _LEAD_MM = 20.0
 """Paper for each lead."""
+_LEAD_MV = _LEAD_MM / PAPER_MM_PER_MV
+_LEAD_IN_MM, _LETTER_MM = 15.0, 1.5
+"""Paper before the first sample, for the calibration and the name; and for each letter of the longest name."""
+_INK = "#1a1a1a"
 _MILLIVOLT = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "nV": 1e-6}
 _MAX_CHANNELS = 24
 
@@ -44,7 +48,8 @@ def plot(dataset: Dataset, *, group: int = 0, seconds: float = 10.0, ax: Axes | 
     Returns
     -------
     Axes
-        Of an ECG: seconds and millivolts, on a grid of 1 mm and 5 mm.
+        Of an ECG: seconds and millivolts, on a grid of 1 mm and 5 mm, each lead after its calibration of 1 mV. Channels
+        in other units: each in a lane of its own, with its least and its greatest value.
 
     Raises
     ------
@@ -77,25 +82,50 @@ def _waveform(dataset: Dataset, group: int, seconds: float, ax: Any) -> Any:
         channels = list(item.ChannelDefinitionSequence)[:_MAX_CHANNELS]
     except (AttributeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise RemoteProtocolError(f"a waveform that can't be read: {error}", section="PS3.3 §C.10.9") from error
-    volts, electrical = _millivolts(samples[:, : len(channels)], channels)
-    shown_s = len(volts) / rate_hz
-    offset = _LEAD_MM / PAPER_MM_PER_MV if electrical else float(np.nanmax(np.ptp(volts, axis=0)) or 1.0) * 1.1
+    values, electrical = _millivolts(samples[:, : len(channels)], channels)
+    names = [_name(channel, at) for at, channel in enumerate(channels)]
+    if not electrical:
+        values, names = _to_lanes(values, channels, names)
+    shown_s = len(values) / rate_hz
+    lead_mm = _LEAD_IN_MM + 5.0 * int(max(len(line) for name in names for line in name.split("\n")) * _LETTER_MM / 5)
     if ax is None:
-        size = ((shown_s * PAPER_MM_PER_S + 20) / _MM_PER_INCH, (len(channels) * _LEAD_MM + 20) / _MM_PER_INCH)
-        _, ax = plt.subplots(figsize=size, layout="constrained")
-    time_s = np.arange(len(volts)) / rate_hz
-    for at, channel in enumerate(channels):
-        base = -at * offset
-        ax.plot(time_s, volts[:, at] + base, color="#1a1a1a", linewidth=0.7)
-        ax.text(0.02, base + 0.35 * offset, _name(channel, at), fontsize=8, color="#7a1f1f", fontweight="bold")
-    ax.set_xlim(0, shown_s)
-    ax.set_ylim(-(len(channels) - 0.5) * offset, 0.5 * offset)
-    if electrical:
-        _paper(ax)
+        size = (shown_s * PAPER_MM_PER_S + lead_mm + 20, len(channels) * _LEAD_MM + 20)
+        _, ax = plt.subplots(figsize=tuple(mm / _MM_PER_INCH for mm in size), layout="constrained")
+    time_s, lead_s = np.arange(len(values)) / rate_hz, lead_mm / PAPER_MM_PER_S
+    for at, name in enumerate(names):
+        base = -at * _LEAD_MV
+        if electrical:
+            ax.plot(*_pulse(base), color=_INK, linewidth=0.9, label="1 mV, 0.2 s")
+        ax.plot(time_s, values[:, at] + base, color=_INK, linewidth=0.7, label=name)
+        style = {"fontsize": 8, "color": "#7a1f1f", "fontweight": "bold", "va": "top" if electrical else "center"}
+        ax.text(0.06 - lead_s, base - (0.1 if electrical else 0.0), name, **style)
+    ax.set_xlim(-lead_s, shown_s)
+    ax.set_ylim(-(len(channels) - 0.5) * _LEAD_MV, 0.75 * _LEAD_MV)
+    _paper(ax, electrical)
     ax.set_xlabel("s", fontsize=8)
-    said = f"{PAPER_MM_PER_S:g} mm/s, {PAPER_MM_PER_MV:g} mm/mV" if electrical else f"{rate_hz:g} samples/s"
-    ax.set_title(said, fontsize=8, loc="left")
+    height = f"{PAPER_MM_PER_MV:g} mm/mV" if electrical else "each channel from its least to its greatest value"
+    ax.set_title(f"{PAPER_MM_PER_S:g} mm/s, {height}, {rate_hz:g} samples/s", fontsize=8, loc="left")
     return ax
+
+
+def _pulse(base: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The calibration before a lead: one millivolt for a fifth of a second, ten millimetres by five."""
+    at_s = np.array([-0.4, -0.32, -0.32, -0.12, -0.12, -0.04])
+    return at_s, base + np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+
+
+def _to_lanes(
+    values: NDArray[np.float64], channels: list[Any], names: list[str]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Channels of any units, each made as high as its lane; names that say what the height is."""
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    heights = np.where(high > low, high - low, 1.0)
+    told = []
+    for at, (name, channel) in enumerate(zip(names, channels, strict=True)):
+        units: Any = channel.get("ChannelSensitivityUnitsSequence")
+        unit = visible(str(units[0].get("CodeValue", "")) if units else "", 12).replace("$", r"\$")
+        told.append(f"{name}\n{low[at]:.4g} to {high[at]:.4g}\n{unit}".rstrip())
+    return (values - low) / heights * 0.8 * _LEAD_MV - 0.4 * _LEAD_MV, told
 
 
 def _millivolts(samples: NDArray[np.float64], channels: list[Any]) -> tuple[NDArray[np.float64], bool]:
@@ -115,21 +145,27 @@ def _name(channel: Any, at: int) -> str:
     return visible(name.removeprefix("Lead ").replace("$", r"\$") or f"channel {at + 1}", 24)
 
 
-def _paper(ax: Any) -> None:
-    """The grid of ECG paper: 1 mm and 5 mm, as many of each as time and voltage make."""
-    from matplotlib.ticker import MultipleLocator
+def _paper(ax: Any, electrical: bool) -> None:
+    """The grid of ECG paper, 1 mm and 5 mm; across only the seconds, where the height of a lane is no voltage."""
+    from matplotlib.ticker import MultipleLocator, NullLocator
 
     ax.set_facecolor("#fff8f5")
-    for axis, mm in ((ax.xaxis, 1 / PAPER_MM_PER_S), (ax.yaxis, 1 / PAPER_MM_PER_MV)):
-        axis.set_major_locator(MultipleLocator(5 * mm))
-        axis.set_minor_locator(MultipleLocator(mm))
+    mm_s, mm_mv = 1 / PAPER_MM_PER_S, 1 / PAPER_MM_PER_MV
+    ax.xaxis.set_major_locator(MultipleLocator(5 * mm_s))
+    ax.xaxis.set_minor_locator(MultipleLocator(mm_s))
+    ax.yaxis.set_major_locator(MultipleLocator(5 * mm_mv) if electrical else NullLocator())
+    ax.yaxis.set_minor_locator(MultipleLocator(mm_mv) if electrical else NullLocator())
     ax.grid(which="major", color="#e8a0a0", linewidth=0.7)
     ax.grid(which="minor", color="#f5d5d5", linewidth=0.35)
     ax.set_axisbelow(True)
     ax.set_aspect(PAPER_MM_PER_MV / PAPER_MM_PER_S)
     ax.tick_params(which="both", length=0, labelsize=7)
-    ax.set_yticklabels([])
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if abs(value - round(value)) < 1e-6 else "")
+    ax.yaxis.set_major_formatter("")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value > -mm_s and _whole(value) else "")
+
+
+def _whole(value: float) -> bool:
+    return abs(value - round(value)) < 1e-6
 
 
 def _picture(dataset: Dataset, ax: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
@@ -29,9 +30,9 @@ def closed() -> Iterator[None]:
     plt.close("all")
 
 
-def volume(folder: Path, change: Any = None, *, spacing: tuple[float, float] = (4.0, 4.0)) -> Any:
+def volume(folder: Path, change: Any = None, *, spacing: tuple[float, float] = (4.0, 4.0), slices: int = 6) -> Any:
     folder.mkdir()
-    for number, dataset in enumerate(one for one in phantom_datasets(1, 6) if one.Modality == "CT"):
+    for number, dataset in enumerate(one for one in phantom_datasets(1, slices) if one.Modality == "CT"):
         dataset.PixelSpacing = list(spacing)
         if change is not None:
             change(dataset, number)
@@ -78,6 +79,20 @@ def test_the_head_is_up_in_the_other_planes(tmp_path: Path) -> None:
     assert coronal.images[0].get_extent() == [0.0, 256.0, 6 * found.spacing_mm[2], 0.0]
 
 
+def test_letters_of_a_flat_picture_do_not_lie_on_one_another(tmp_path: Path) -> None:
+    def single(dataset: Any, number: int) -> None:
+        dataset.SliceThickness = 4 if number == 0 else 5  # a series of its own
+
+    for ax in volume(tmp_path / "a", single, slices=2).plot():
+        ax.figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.texts]
+        assert len(boxes) == 4
+        assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+        labels = [one.get_window_extent() for one in ax.get_yticklabels() if one.get_text()]
+        assert not any(one.overlaps(other) for at, one in enumerate(labels) for other in labels[:at])
+        assert ax.figure.bbox.containsy(ax.title.get_window_extent().y1)
+
+
 def test_an_oblique_plane_has_two_letters(tmp_path: Path) -> None:
     half = float(np.sqrt(0.5))
 
@@ -115,6 +130,23 @@ def test_a_dose_is_looked_up_where_the_voxels_are(tmp_path: Path) -> None:
     ax = ct.plot("z", dose=dose)
     assert len(ax.images) == 2
     assert len(ax.figure.axes) == 2  # the scale of the dose
+    assert len(ct.plot(dose=dose)[0].figure.axes) == 4  # one scale for three planes
+
+
+def test_a_dose_is_shown_where_it_is_highest_in_gray(tmp_path: Path) -> None:
+    def hot(dataset: Any, number: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 0.01, 0, "GY"
+        pixels = np.zeros((64, 64), np.int16)
+        if number == 4:
+            pixels[10, 20] = 6000
+        dataset.PixelData = pixels.tobytes()
+
+    ct, dose = volume(tmp_path / "ct"), volume(tmp_path / "dose", hot)
+    axes = ct.plot(dose=dose)
+    assert [ax.get_title() for ax in axes] == ["CT slice 4 of 6", "CT row 10 of 64", "CT column 20 of 64"]
+    assert [float(ax.images[1].get_array().max()) for ax in axes] == pytest.approx([60.0] * 3)
+    assert axes[0].figure.axes[3].get_ylabel() == "dose (Gy); lines: % of the highest, 60 Gy"
+    assert ct.plot("z", 0, dose=dose).get_title() == "CT slice 0 of 6"
 
 
 def test_a_volume_without_a_grid_is_drawn_without_directions(tmp_path: Path) -> None:
@@ -132,15 +164,45 @@ def test_a_volume_without_a_grid_is_drawn_without_directions(tmp_path: Path) -> 
 def test_an_ecg_lies_on_paper() -> None:
     ax = dicomlab.inspect(get_testdata_file("waveform_ecg.dcm")).plot(seconds=4)
     width, _ = ax.figure.get_size_inches() * 25.4
-    assert len(ax.lines) == 12
-    assert ax.get_xlim() == (0, 4)
-    assert 4 * 25 <= width <= 4 * 25 + 25
+    leads = [line for line in ax.lines if "mV" not in line.get_label()]
+    assert len(leads) == 12
+    before_s = -ax.get_xlim()[0]
+    assert ax.get_xlim()[1] == 4
+    assert (before_s + 4) * 25 <= width <= (before_s + 4) * 25 + 25
     assert ax.xaxis.get_major_locator()()[1] - ax.xaxis.get_major_locator()()[0] == pytest.approx(0.2)
     assert ax.yaxis.get_minor_locator()()[1] - ax.yaxis.get_minor_locator()()[0] == pytest.approx(0.1)
     assert ax.get_aspect() == 10 / 25
-    second = ax.lines[1].get_ydata() + 2.0  # 20 mm of paper a lead, 10 mm a millivolt
+    second = leads[1].get_ydata() + 2.0  # 20 mm of paper a lead, 10 mm a millivolt
     assert 0.5 < np.ptp(second) < 5
     assert [text.get_text() for text in ax.texts][1] == "II"
+
+
+def test_each_lead_has_its_calibration_and_a_name_that_hides_no_sample() -> None:
+    ax = dicomlab.inspect(get_testdata_file("waveform_ecg.dcm")).plot(seconds=2)
+    pulses = [line for line in ax.lines if "mV" in line.get_label()]
+    assert len(pulses) == 12
+    for at, pulse in enumerate(pulses):
+        time_s, mv = pulse.get_data()
+        assert np.ptp(mv) == pytest.approx(1.0)
+        assert np.ptp(time_s[mv == mv.max()]) == pytest.approx(0.2)
+        assert mv.min() == pytest.approx(-2.0 * at)
+        assert time_s.max() < 0
+    ax.figure.canvas.draw()
+    first_sample = ax.transData.transform((0, 0))[0]
+    assert all(text.get_window_extent().x1 < first_sample for text in ax.texts)
+    assert all(text.get_window_extent().x0 > ax.bbox.x0 for text in ax.texts)
+
+
+def test_channels_that_are_no_voltage_say_their_range_and_unit() -> None:
+    pressure = pydicom.dcmread(get_testdata_file("waveform_ecg.dcm"))
+    channels = pressure.WaveformSequence[0].ChannelDefinitionSequence
+    channels[0].ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
+    ax = dicomlab.inspect(pressure).plot(seconds=2)
+    samples = pressure.waveform_array(0)[:2000, 0]
+    assert ax.texts[0].get_text().split("\n")[1:] == [f"{samples.min():.4g} to {samples.max():.4g}", "mm[Hg]"]
+    spans = [np.ptp(line.get_ydata()) for line in ax.lines]
+    assert spans == pytest.approx([spans[0]] * 12)
+    assert not [text for text in ax.get_yticklabels() if text.get_text()]
 
 
 def test_a_picture_is_drawn_and_what_has_none_says_so() -> None:
@@ -176,6 +238,57 @@ def test_a_cohort_is_counted_and_names_nobody() -> None:
         dicomlab.Cohort.from_dataframe(frame[:0]).plot()
 
 
+def test_few_and_many_studies_are_drawn_in_whole_numbers() -> None:
+    one = pd.DataFrame(
+        {
+            "StudyInstanceUID": ["1"],
+            "ModalitiesInStudy": [("CT",)],
+            "StudyDate": pd.to_datetime(["2026-01-05"]),
+            "NumberOfStudyRelatedInstances": pd.array([90], "Int64"),
+        }
+    )
+    axes = dicomlab.Cohort.from_dataframe(one).plot()
+    axes[0].figure.canvas.draw()
+    assert axes[0].figure.get_suptitle() == "1 study"
+    assert [text.get_text() for text in axes[1].get_xticklabels()] == ["2026-01-05"]
+    for axis in (axes[0].xaxis, axes[1].yaxis, axes[2].xaxis, axes[2].yaxis):
+        assert all(float(value).is_integer() for value in axis.get_majorticklocs())
+    assert axes[0].patches[0].get_height() < 0.25 * np.ptp(axes[0].get_ylim())  # a lone bar does not fill the panel
+    many = pd.concat([one] * 30, ignore_index=True)
+    many["StudyInstanceUID"] = [str(at) for at in range(30)]
+    many["ModalitiesInStudy"] = [(f"M{at % 15:X}",) for at in range(30)]
+    axes = dicomlab.Cohort.from_dataframe(many).plot()
+    bars = {
+        text.get_text(): bar.get_width() for text, bar in zip(axes[0].get_yticklabels(), axes[0].patches, strict=True)
+    }
+    assert bars.pop("3 others") == 6
+    assert list(bars.values()) == [2] * 12
+
+
+@pytest.mark.parametrize(
+    ("days", "bars"),
+    [
+        (["2026-01-30", "2026-02-02"], {"2026-01-30": 1, "2026-01-31": 0, "2026-02-01": 0, "2026-02-02": 1}),
+        (["2026-01-30", "2026-03-02", "2026-03-31"], {"2026-01": 1, "2026-02": 0, "2026-03": 2}),
+        (["2020-01-01", "2023-12-31"], {"2020": 1, "2021": 0, "2022": 0, "2023": 1}),
+    ],
+)
+def test_dates_are_counted_by_the_calendar(days: list[str], bars: dict[str, int]) -> None:
+    uids = [str(at) for at in range(len(days))]
+    frame = pd.DataFrame({"StudyInstanceUID": uids, "StudyDate": pd.to_datetime(days)})
+    [ax] = dicomlab.Cohort.from_dataframe(frame).plot()
+    shown = [text.get_text() for text in ax.get_xticklabels()]
+    assert dict(zip(shown, (bar.get_height() for bar in ax.patches), strict=True)) == bars
+
+
+def test_dates_of_any_span_make_few_bars() -> None:
+    days = np.array(["0001-01-01", "1970-01-01", "9999-12-31"], "datetime64[s]")
+    frame = pd.DataFrame({"StudyInstanceUID": ["1", "2", "3"], "StudyDate": days})
+    [ax] = dicomlab.Cohort.from_dataframe(frame).plot()
+    assert len(ax.patches) <= 41
+    assert sum(bar.get_height() for bar in ax.patches) == 3
+
+
 def test_a_stream_shows_what_was_lost() -> None:
     cast = dicomlab.Broadcast(list(endoscopy_frames(5, 64, 48, rate_hz=50)), rate_hz=50, fictional=True, **PATIENT)
     cast.faults.drop(every=9, flow="video")
@@ -185,4 +298,10 @@ def test_a_stream_shows_what_was_lost() -> None:
     frames = live.to_dataframe()
     np.testing.assert_allclose(latency.lines[0].get_ydata(), frames["latency_ms"].astype(float))
     assert [patch.get_height() for patch in missing.patches] == frames["MissingOctets"].tolist()
-    assert sum(patch.get_width() for patch in packets.patches) == live.statistics()[["received", "lost"]].sum().sum()
+    network = live.statistics()
+    assert sum(patch.get_width() for patch in packets.patches) == network[["received", "lost"]].sum().sum()
+    words = [text.get_text().split("\n") for text in packets.texts if "lost" in text.get_text()]
+    share = 100 * network["lost"][0] / (network["lost"][0] + network["received"][0])
+    assert words[0][0] == f"{network['lost'][0]} lost ({share:.2g} %)"
+    assert words[0][1:] == [f"{network['bit_rate_mbps'][0]:.3g} Mbit/s", f"jitter {network['jitter_ms'][0]:.2g} ms"]
+    assert missing.get_ylim()[0] == 0
