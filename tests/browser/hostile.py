@@ -71,6 +71,10 @@ def harmless(book: Notebook) -> None:
 
 
 def shows(place: Any, *texts: str) -> None:
-    """Wait until each of these stands there as text."""
+    """Wait until each of these stands there as text; where one does not, say whether it was taken for more."""
     for text in texts:
-        expect(place).to_contain_text(text, timeout=20_000)
+        try:
+            expect(place).to_contain_text(text, timeout=15_000)
+        except AssertionError:
+            assert not place.page.evaluate(FIRED), f"the sentinel fired instead of {text}"
+            raise

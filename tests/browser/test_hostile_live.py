@@ -16,6 +16,7 @@ BOARD = (
     + """
 import threading, warnings
 from pathlib import Path
+import numpy as np
 import requests
 import dicomlab
 from dicomlab.samples.phantom import phantom_datasets
@@ -68,9 +69,11 @@ def test_the_dashboard(book: Notebook) -> None:
     board = book.output(0)
     book.run(ARRIVE)
     assert book.ask("answers") == "[200, 409]"
-    for name in ("<a id=XSS>", "127.0.0.1", f"in {FILE_SHOWN}"):
-        board.get_by_role("cell", name=name, exact=True).first.wait_for()
-    shows(board, "<a id=XSS>@127.0.0.1:", PERSON_SHOWN, MARK, "characters)")
+    sources, recent = (board.locator(".dl-part").nth(number) for number in range(2))
+    for part in (sources, recent):
+        shows(part, TITLE, "127.0.0.1", f"in {FILE_SHOWN}"[:60])
+    shows(recent, PERSON_SHOWN, MARK[:60], "characters)")
+    shows(board.locator(".dl-facts"), f"{TITLE}@127.0.0.1:", FILE_SHOWN)
     harmless(book)
 
 
@@ -123,6 +126,7 @@ def test_transfers(book: Notebook) -> None:
     shows(place, TITLE, f"1 {MARK}")
     harmless(book)
     book.run("gate.set()")
+    shows(place.locator(".dl-note").last, MARK)
     place.get_by_text(MARK).nth(2 * count - 2).wait_for()
     shows(place, "not complete: <script>", "characters)")
     harmless(book)
@@ -169,7 +173,6 @@ def test_the_cohort_browser(book: Notebook) -> None:
 
 VIEWERS = """
 import shutil
-import numpy as np
 for where in ("volumes", "gone"):
     folder = Path(f"{where} {FILE}")
     folder.mkdir()
