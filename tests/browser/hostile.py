@@ -43,7 +43,6 @@ _UNSEEN = """(output) => {
         if (sly.test(text)) found.push(`${what} holds what nobody sees: ${JSON.stringify(text.slice(0, 80))}`);
         if (text.length > most) found.push(`${what} is ${text.length} long: ${text.slice(0, 40)}`);
     };
-    for (const said of document.querySelectorAll(`${output} .jp-RenderedText`)) look('a text', said.textContent, 60_000);
     for (const root of document.querySelectorAll(`${output} .dl`)) {
         for (const node of [root, ...root.querySelectorAll('*:not(style)')]) {
             for (const {name, value} of node.attributes) if (!value.startsWith('data:image/')) look(`${node.tagName} ${name}`, value, 900);

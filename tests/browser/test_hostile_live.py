@@ -136,6 +136,7 @@ def test_transfers(book: Notebook) -> None:
     raised = book.output(book.add(RAISED))
     raised.get_by_text(MARK).nth(11).wait_for()
     shows(raised, "Interrupted: <script>", "ServiceError: <script>", "characters)")
+    assert not {"\u202e", "\u0007"} & set(raised.text_content())
     harmless(book)
 
 
