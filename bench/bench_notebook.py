@@ -445,6 +445,7 @@ def cohort(desk: Desk, count: int, rounds: int) -> Iterator[Row]:
             book.page.wait_for_function("() => document.querySelector('.dl-browser').dataset.blank === '0'")
             scrolled = book.page.evaluate(SCROLL, 120)
             book.run("browser.close()")
+            book.page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
             book.page.wait_for_selector(".dl-browser", state="detached")
         ms = statistics.median(opens)
         print(f"    cohort: blank rows in {100 * scrolled['blank']:.0f} % of pictures while scrolling", file=sys.stderr)

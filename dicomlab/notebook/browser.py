@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -51,6 +50,8 @@ class CohortBrowser(Face):
         self._version = 0
         self._words, self._sorted = "", ["", 0]
         self._work: Operation[Any] | None = None
+        self._title = ""
+        self._then: Callable[[CohortBrowser, Any], None] = CohortBrowser._retrieved
         self._watch: Watch | None = None
         self.report: Report | None = None
         super().__init__(progress=None, note="", said="", retrieves=to is not None)
@@ -107,7 +108,7 @@ class CohortBrowser(Face):
             raise UsageError("nothing is picked")
         going: Operation[Report] = self._start("retrieve", lambda: self.selected.retrieve(
             self._to, progress=False, background=True, **self._options
-        ), self._retrieved)  # fmt: skip
+        ), CohortBrowser._retrieved)  # fmt: skip
         return going
 
     def stop(self) -> None:
@@ -117,35 +118,31 @@ class CohortBrowser(Face):
 
     # --- work beside ---------------------------------------------------------------------------------------------
 
-    def _start(self, title: str, begin: Callable[[], Operation[Any]], then: Callable[[Any], None]) -> Any:
+    def _start(
+        self, title: str, begin: Callable[[], Operation[Any]], then: Callable[[CohortBrowser, Any], None]
+    ) -> Any:
         with self._lock:
             if self._work is not None:
                 raise UsageError(f"{self._work.title} is going on")
             self._work = work = begin()
-        told = weakref.WeakMethod(self._progressed)
-        ended = weakref.ref(self)
-
-        def end() -> None:
-            alive = ended()
-            if alive is not None:
-                alive._finished(work, then)
-
-        self._watch = Watch(work, lambda line: (method := told()) and method({**line, "title": title}), end)
+            self._title, self._then = title, then
+        self._watch = Watch(work, weakref.WeakMethod(self._progressed), weakref.WeakMethod(self._finished))
         return work
 
     def _progressed(self, line: dict[str, Any]) -> None:
-        self._tell(progress=line)
+        self._follow(progress={**line, "title": self._title})
 
-    def _finished(self, work: Operation[Any], then: Callable[[Any], None]) -> None:
+    def _finished(self) -> None:
+        assert self._work is not None
         note = ""
         try:
-            result = work.result()
+            result = self._work.result()
         except DicomlabError as error:
             note, result = str(error), error.partial
         with self._lock:
             self._work = None
             if result is not None:
-                then(result)
+                self._then(self, result)
             self._tell(progress=None, **({"note": note} if note else {}))
 
     def _retrieved(self, report: Report) -> None:
@@ -177,7 +174,7 @@ class CohortBrowser(Face):
             method = getattr(chosen, {"study": "studies", "series": "series", "instance": "instances"}[below])
             return method(include=include, progress=False, background=True)  # type: ignore[no-any-return]
 
-        self._start(f"find {_PLURALS[below]}", begin, self._deepened)
+        self._start(f"find {_PLURALS[below]}", begin, CohortBrowser._deepened)
 
     def _deepened(self, cohort: Cohort) -> None:
         self._above.append(self._tree)
@@ -323,8 +320,8 @@ class CohortBrowser(Face):
     def close(self) -> None:
         """End it, and the retrieve that goes on."""
         super().close()
-        if self._watch is not None and threading.current_thread() is not self._watch.thread:
-            self._watch.thread.join(10)
+        if self._watch is not None:
+            self._watch.stop(at_end=True)
 
     def _twin(self) -> tuple[Summary, Markup | None]:
         summary = self.cohort._summary_()

@@ -81,7 +81,7 @@ class Dashboard(Face):
             now = time.monotonic()
             self._rate_before = (now, arrived)
         if changed:
-            self._tell(**self._content())
+            self._follow(**self._content())
         elif self.archive._open is None and self.state["open"]:
             self._tell(open=False)
         if self.visible:

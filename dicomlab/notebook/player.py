@@ -140,11 +140,11 @@ class Player(Face):
 
     # --- from the browser ----------------------------------------------------------------------------------------
 
-    def _on_view(self, content: Mapping[str, Any]) -> None:
-        super()._on_view(content)
-        self._pump.set(visible=self.visible)
-        if content.get("visible"):
-            self._pump.refresh()
+    def _seen(self, visible: bool) -> None:
+        self._pump.set(visible=visible)
+
+    def _appeared(self) -> None:
+        self._pump.refresh()
 
     def _on_ack(self, content: Mapping[str, Any]) -> None:
         self._pump.acknowledge(int(content["n"]), shown=bool(content["shown"]), broken=bool(content.get("broken")))
@@ -179,6 +179,7 @@ class Player(Face):
         recording = self._recording
         if recording is not None and recording.done:
             self._recorded(recording)
+        self._look()
         if self.visible and not self.closed:
             self._send("statistics", **self._statistics(), figures=self._pump.figures(), travels=self._pump.travels)
 

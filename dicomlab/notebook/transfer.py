@@ -21,27 +21,48 @@ _SPAN = 15
 
 
 class Watch:
-    """Looks at an operation some times a second until it ends; tells how far it is, then that it has ended."""
+    """Looks at an operation some times a second until it ends, is told to stop, or nobody is there to be told.
+
+    Parameters
+    ----------
+    operation : Operation
+    tell, ended : weakref.WeakMethod
+        Take how far it is, and that it has ended.
+    """
 
     def __init__(
-        self, operation: Operation[Any], tell: Callable[[dict[str, Any]], object], ended: Callable[[], None]
+        self,
+        operation: Operation[Any],
+        tell: weakref.WeakMethod[Callable[[dict[str, Any]], None]],
+        ended: weakref.WeakMethod[Callable[[], None]],
     ) -> None:
         self._operation, self._tell, self._ended = operation, tell, ended
         self._looks: deque[tuple[float, int, int]] = deque(maxlen=_SPAN)
-        self.thread = threading.Thread(target=self._run, name="dicomlab progress", daemon=True)
-        self.thread.start()
+        self._end = False
+        self._thread = threading.Thread(target=self._run, name="dicomlab progress", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         told = None
-        while True:
+        while not self._end:
             done = self._operation.wait(1 / LOOKS_HZ)
+            tell, ended = self._tell(), self._ended()
+            if tell is None or ended is None:
+                return
             line = self.line()
             if line != told:
-                self._tell(line)
+                tell(line)
                 told = line
             if done:
-                self._ended()
+                ended()
                 return
+            del tell, ended
+
+    def stop(self, *, at_end: bool = False) -> None:
+        """Look no more, or once it has ended; that is so when this returns."""
+        self._end = self._end or not at_end
+        if self._thread is not threading.current_thread():
+            self._thread.join(10)
 
     def line(self) -> dict[str, Any]:
         """How far it is, with its rate over the last seconds."""
@@ -68,21 +89,22 @@ class TransferView(Face):
         super().__init__(
             title=visible(operation.title, 80), progress=None, done=operation.done, note="", stopping=False
         )
-        me = weakref.ref(self)
+        self._watch = Watch(operation, weakref.WeakMethod(self._progressed), weakref.WeakMethod(self._finished))
 
-        def tell(line: dict[str, Any]) -> None:
-            if (alive := me()) is not None:
-                alive._tell(progress=line)
+    def _progressed(self, line: dict[str, Any]) -> None:
+        self._follow(progress=line)
 
-        def ended() -> None:
-            if (alive := me()) is not None:
-                alive._tell(done=True, note=operation.outcome)
-
-        self._watch = Watch(operation, tell, ended)
+    def _finished(self) -> None:
+        self._tell(done=True, note=self.operation.outcome)
 
     def _on_stop(self, _: Mapping[str, Any]) -> None:
         self._tell(stopping=True)
         self.operation.cancel()
+
+    def close(self) -> None:
+        """End it; the operation goes on."""
+        self._watch.stop()
+        super().close()
 
     def _twin(self) -> tuple[Summary, Markup | None]:
         return self.operation._summary_(), None

@@ -145,7 +145,8 @@ class StackViewer(Face):
         work.start()
 
     def _reading(self, progress: Progress) -> None:
-        self._send("reading", done=progress.done, total=progress.total)
+        if self.visible:
+            self._send("reading", done=progress.done, total=progress.total)
 
     def _have(self, volume: Volume, block: Block) -> None:
         step, z = self._at["step"], self._at["z"]
@@ -194,7 +195,7 @@ class StackViewer(Face):
             with self._lock:
                 self._at = {**at, "axis": axis}
                 self._window = (centre, width)
-                self._channel.state.update(at=dict(self._at), window=[centre, width])  # for views to come; no echo
+                self._state.update(at=dict(self._at), window=[centre, width])  # for views to come; no echo
 
     def _on_choose(self, content: Mapping[str, Any]) -> None:
         number = int(content["number"])

@@ -7,15 +7,21 @@ that takes them.
 
 A face lives as long as somebody shows it or holds it. It stops when no view of it is visible and when the kernel is
 interrupted; it ends with ``close()``, or with the last view and the last reference to it. Nothing here prints.
+
+A view that is seen says so again and again, and is answered: so the page learns that its kernel is busy or has ended,
+and the kernel that a page has gone without a word.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -31,6 +37,8 @@ _log = logging.getLogger(__name__)
 _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 _MAX_VIEWS = 32
 _TEXT = 600
+_LEASE_S = 30.0
+"""So long a view that is seen is believed to be there; it says so every 10 s."""
 
 _awake: weakref.WeakSet[Face] = weakref.WeakSet()
 _shown: set[Face] = set()
@@ -63,10 +71,14 @@ class Face:
 
     def __init__(self, **state: Any) -> None:
         self._lock = threading.RLock()  # messages may come in several threads
-        self._views: dict[str, bool] = {}
-        self._channel: Any = _channel(self._script)(state=shown_as(state))
+        self._views: dict[str, float] = {}
+        """When each view last said that it is seen; never, for one that is hidden."""
+        self._looked_at = False
+        self._state = shown_as(state)
+        self._channel: Any = _channel(self._script)(state=dict(self._state))
         self._channel.on_msg(_taker(weakref.ref(self)))
-        self._closer = weakref.finalize(self, self._channel.close)
+        self._closer = weakref.finalize(self, _close, self._channel)
+        self._closer.atexit = False  # a kernel that ends need not say so of each: pages see it
         _awake.add(self)
         _watch_interrupts()
 
@@ -80,14 +92,27 @@ class Face:
     def _tell(self, **changes: Any) -> None:
         """Change the state, in every view there is and will be."""
         with self._lock:
-            state = {**self._channel.state, **shown_as(changes)}
-            if not self.closed and state != self._channel.state:
-                self._channel.state = state
+            if not self.closed:
+                self._state.update(shown_as(changes))
+                self._show()
+
+    def _follow(self, **changes: Any) -> None:
+        """Change the state as something goes on by itself: where nobody looks it is told once somebody does."""
+        with self._lock:
+            if not self.closed:
+                self._state.update(shown_as(changes))
+                if self.visible:
+                    self._show()
+
+    def _show(self) -> None:
+        """Bring the state to the page."""
+        if not self.closed and self._state != self._channel.state:
+            self._channel.state = dict(self._state)
 
     @property
     def state(self) -> dict[str, Any]:
         """What a view starts with: text as shown, patients masked, no pixels."""
-        return dict(self._channel.state)
+        return dict(self._state)
 
     # --- from the browser ----------------------------------------------------------------------------------------
 
@@ -104,28 +129,45 @@ class Face:
             _log.warning("%s: a message that can't be understood: %.80r", type(self).__name__, content)
 
     def _on_view(self, content: Mapping[str, Any]) -> None:
-        """A view came, went, or became visible or hidden."""
+        """A view came, went, became visible or hidden, or says that it is still there."""
         with self._lock:
-            before = self.visible
-            name = str(content["view"])[:40]
+            name, seen = str(content["view"])[:40], bool(content.get("visible"))
+            before = self._views.pop(name, -math.inf)
             if content.get("gone"):
-                self._views.pop(name, None)
                 if not self._views:
                     _shown.discard(self)
-            elif name in self._views or len(self._views) < _MAX_VIEWS:
-                self._views[name] = bool(content.get("visible"))
+            else:
+                if len(self._views) >= _MAX_VIEWS:  # pages went without a word: the one that was heard least of late
+                    del self._views[min(self._views, key=lambda one: self._views[one])]
+                self._views[name] = time.monotonic() if seen else -math.inf
                 _shown.add(self)
-            after = self.visible
-        if before != after:
-            self._seen(after)
+            if seen:
+                self._show()
+        self._look()
+        if seen:
+            self._send("here")
+            if not _believed(before):
+                self._appeared()
 
     @property
     def visible(self) -> bool:
         """Whether anybody can see it."""
-        return any(self._views.values())
+        with self._lock:
+            return any(map(_believed, self._views.values()))
+
+    def _look(self) -> None:
+        """See whether it became visible or hidden; a view that is no more heard of is hidden."""
+        with self._lock:
+            before, self._looked_at = self._looked_at, self.visible
+            after = self._looked_at
+        if before != after:
+            self._seen(after)
 
     def _seen(self, visible: bool) -> None:
         """It became visible, or hidden."""
+
+    def _appeared(self) -> None:
+        """One more view is seen."""
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -140,6 +182,8 @@ class Face:
     def close(self) -> None:
         """End it: its views go, and so do its threads. What it gathered stays. May be called twice."""
         self.stop()
+        with self._lock:
+            self._show()  # this is what stays on the page
         _shown.discard(self)
         self._closer()
 
@@ -160,9 +204,13 @@ class Face:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         summary, picture = self._twin()
+        if self.closed:
+            summary = replace(summary, notes=(*summary.notes, "closed"))
         bundle: dict[str, Any] = {"text/plain": as_text(summary), "text/html": render(summary, picture)}
         if not self.closed:
             _shown.add(self)
+            with self._lock:
+                self._show()
             view = {"version_major": 2, "version_minor": 0, "model_id": self._channel.model_id}
             bundle[_VIEW_MIME] = view
         return bundle
@@ -175,6 +223,18 @@ def shown_as(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: shown_as(one) for name, one in value.items()}
     return [shown_as(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _believed(heard_s: float) -> bool:
+    """Whether a view that was heard of then is still seen: a cell that runs may keep the kernel from hearing it."""
+    return time.monotonic() - max(heard_s, _cell_ended_s) <= _LEASE_S and heard_s > -math.inf
+
+
+def _close(channel: _Channel) -> None:
+    """Close a channel, and the one that ipywidgets opened for its layout."""
+    layout = channel.layout
+    channel.close()
+    layout.close()
 
 
 def _taker(face: weakref.ref[Face]) -> Callable[[Any, Any, Any], None]:
@@ -216,6 +276,8 @@ class Ticker:
 # --- interrupts ------------------------------------------------------------------------------------------------------
 
 _watching = False
+_cell_ended_s = -math.inf
+"""When the last cell ended; never, while one runs."""
 
 
 def _watch_interrupts() -> None:
@@ -230,13 +292,21 @@ def _watch_interrupts() -> None:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return
+    shell.events.register("pre_run_cell", _before_cell)
     shell.events.register("post_run_cell", _after_cell)
     loop = getattr(kernel, "io_loop", None)
     if loop is not None:
         loop.add_callback(_watch_idle)  # after this cell: while one runs, the handler is the kernel's own
 
 
+def _before_cell(_: Any) -> None:
+    global _cell_ended_s
+    _cell_ended_s = math.inf
+
+
 def _after_cell(result: Any) -> None:
+    global _cell_ended_s
+    _cell_ended_s = time.monotonic()
     if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt):
         stop_all()
 
@@ -256,6 +326,7 @@ def _watch_idle() -> None:
 
 
 def stop_all() -> None:
-    """Stop whatever goes on in any face."""
+    """Stop whatever goes on in any face, as the kernel is interrupted."""
     for face in list(_awake):
+        face._send("interrupted")  # first, as a page says so that sees something go on
         face.stop()

@@ -167,4 +167,4 @@ def test_close_leaves_nothing(book: Notebook) -> None:
     threads = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('dicomlab player')]"
     book.until(threads, "[]")
     assert book.ask("live.state") == "'ended'"
-    book.output(0).locator(".dl-player").wait_for(state="detached")
+    book.page.locator(".dl-closed .dl-player").get_by_text("Closed: this is what it showed last.").wait_for()

@@ -39,6 +39,7 @@ def test_what_arrives_and_how_far_it_is(desk: Desk) -> None:
         board.get_by_role("cell", name="LAB1").first.wait_for()
         assert "•••" in board.inner_text()
         assert "Synthetic^" not in board.inner_text()
+        work.scroll_into_view_if_needed()  # what nobody sees is told nothing
         work.get_by_text("5 of 15").wait_for()
         book.picture("transfer", 2)
         work.get_by_role("button", name="End it; what arrived stays").click()
@@ -51,4 +52,4 @@ def test_what_arrives_and_how_far_it_is(desk: Desk) -> None:
         assert book.faults() == []
         assert desk.page.complaints == []
         book.run("board.close(); archive.close()")
-        board.locator(".dl-dashboard").wait_for(state="detached")
+        desk.page.locator(".dl-closed .dl-dashboard").get_by_text("Closed: this is what it showed last.").wait_for()

@@ -29,7 +29,7 @@ function build({ root, send, state: current }) {
   const pickNone = button("none", "Pick nothing", () => send("pick", { how: "none" }));
   const deeper = button("", "Ask the source what lies in the picked rows", () => send("deeper"));
   const retrieve = button("retrieve", "Retrieve what is picked", () => send("retrieve"), { cls: "dl-button dl-main" });
-  const picked = el("span", { cls: "dl-says" });
+  const picked = el("span", { cls: "dl-says", role: "status" });
   const bar = progressBar(() => send("stop"));
   const said = el("div", { cls: "dl-quiet", role: "status" });
   const note = el("div", { cls: "dl-note", role: "status" });
@@ -211,8 +211,9 @@ function build({ root, send, state: current }) {
       }
     },
     seen: (visible) => { if (visible) redraw(); },
+    goes: () => Boolean(state.progress),
     ended: () => { size.disconnect(); clearTimeout(timer); },
   };
 }
 
-export default { render: (context) => view(context, "browser", build) };
+export default { render: (context) => view(context, "browser", "Cohort browser", build) };

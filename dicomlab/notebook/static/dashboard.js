@@ -36,4 +36,4 @@ function build({ root }) {
   };
 }
 
-export default { render: (context) => view(context, "dashboard", build) };
+export default { render: (context) => view(context, "dashboard", "Archive dashboard", build) };

@@ -6,13 +6,13 @@ function build({ root, state }) {
   let rows = [];
   const folded = new Set();
   const search = el("input", { type: "search", placeholder: "search: tag, keyword, value, meaning", "aria-label": "Search the elements", oninput: () => draw() });
-  const status = el("span", { cls: "dl-quiet dl-push", role: "status", "aria-live": "polite" });
+  const counted = status({ cls: "dl-quiet dl-push" });
   const title = el("div", { cls: "dl-title" });
   const body = el("tbody");
   const names = ["tag", "keyword", "VR", "value", "meaning"].map((name) => el("th", { scope: "col" }, name));
   const table = el("table", { cls: "dl-rows dl-elements" }, el("thead", {}, el("tr", {}, names)), body);
   const note = el("div", { cls: "dl-more" });
-  root.append(title, el("div", { cls: "dl-bar" }, search, status), el("div", { cls: "dl-scroll dl-tall", tabindex: "0", role: "region", "aria-label": "Elements" }, table), note);
+  root.append(title, el("div", { cls: "dl-bar" }, search, counted.node), el("div", { cls: "dl-scroll dl-tall", tabindex: "0", role: "region", "aria-label": "Elements" }, table), note);
 
   /** The rows that hold all words, with the sequences around them. */
   function found(words) {
@@ -38,7 +38,7 @@ function build({ root, state }) {
       if (shown.length < SHOWN) shown.push(line(row, at, !words.length));
     });
     body.replaceChildren(...shown);
-    setText(status, words.length ? `${count.toLocaleString()} of ${rows.length.toLocaleString()} elements` : `${rows.length.toLocaleString()} elements`);
+    counted.say(words.length ? `${count.toLocaleString()} of ${rows.length.toLocaleString()} elements` : `${rows.length.toLocaleString()} elements`);
     setText(note, count > SHOWN ? `… ${(count - SHOWN).toLocaleString()} more: search for them` : "");
   }
 
@@ -55,6 +55,7 @@ function build({ root, state }) {
   }
 
   return {
+    alone: true, // all of it is here
     state: (given) => {
       const above = [];
       rows = given.rows.map((cells, at) => {
@@ -73,4 +74,4 @@ function build({ root, state }) {
   };
 }
 
-export default { render: (context) => view(context, "data-set", build) };
+export default { render: (context) => view(context, "data-set", "Elements of a data set", build) };

@@ -37,41 +37,172 @@ function timeInWords(seconds) {
   return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds % 60)).padStart(2, "0")} s`;
 }
 
-/** Build a view: `build` gets its root and gives {state, message, ended}; the kernel learns whether it can be seen. */
-function view({ model, el: place }, name, build) {
-  const root = el("div", { cls: `dl dl-widget dl-${name}` });
+/** Text for who can't see it, told at most once a second: what comes between is passed over. */
+function status(properties = {}) {
+  const node = el("span", { role: "status", ...properties });
+  let next = "";
+  let timer = null;
+  const tell = () => { timer = null; setText(node, next); };
+  return {
+    node,
+    say(text) {
+      next = text;
+      if (timer !== null) return;
+      if (!node.textContent) tell();
+      else if (node.textContent !== text) timer = setTimeout(tell, 1000);
+    },
+  };
+}
+
+// --- a view and its kernel ---
+const BEAT_MS = 10_000; // so often a view that is seen says so
+const PATIENCE_MS = 5_000; // so long it waits for the answer
+const ENDED = {
+  restarting: "The kernel was restarted: run this cell again.",
+  autorestarting: "The kernel died and was started again: run this cell again.",
+  dead: "The kernel has ended: start one, then run this cell again.",
+  gone: "The kernel of this cell has ended: run it again.",
+  closed: "Closed: this is what it showed last.",
+};
+const AWAY = {
+  connecting: "No connection to the kernel: trying again …",
+  disconnected: "No connection to the kernel: reconnect to it, then this goes on.",
+};
+const SILENT = "The kernel does not answer: it is busy with a cell, or it has ended.";
+const STOPPED = "The kernel was interrupted: what went on here was stopped.";
+const HANDS = ["click", "dblclick", "pointerdown", "pointermove", "pointerup", "wheel", "keydown", "input", "change", "scroll"];
+
+/** Tell what happens to the kernel, where the front end says so: `ended` by a name of ENDED, `away` by one of AWAY or null. */
+function watchKernel(model, ended, away) {
+  const { kernel } = model.widget_manager || {};
+  const listen = [
+    ["statusChanged", (_, now) => { if (now in ENDED) ended(now); }],
+    ["connectionStatusChanged", (_, now) => away(now in AWAY ? now : null)],
+    ["disposed", () => ended("gone")],
+  ].filter(([name]) => kernel && kernel[name] && kernel[name].connect);
+  const lost = () => ended("gone");
+  const closed = () => ended("closed");
+  listen.forEach(([name, slot]) => kernel[name].connect(slot));
+  model.on("comm_live_update", lost);
+  model.on("comm:close", closed);
+  return () => {
+    listen.forEach(([name, slot]) => kernel[name].disconnect(slot));
+    model.off("comm_live_update", lost);
+    model.off("comm:close", closed);
+  };
+}
+
+/**
+ * Build a view: `build` gets its root and gives {state, message, seen, goes, ended, alone}; the kernel learns whether it can be
+ * seen, and who looks learns when the kernel is no more: it says so, and nothing can be pressed then but what needs no kernel
+ * (`alone`). `goes` says whether anything goes on that an interrupt stops.
+ */
+function view({ model, el: place }, name, title, build) {
+  const root = el("fieldset", { cls: `dl dl-widget dl-${name}`, "aria-label": title });
+  const line = el("div", { cls: "dl-note dl-kernel", role: "status", tabIndex: -1 });
+  root.append(line);
   place.append(root);
   const id = Math.random().toString(36).slice(2);
-  const send = (kind, content = {}) => model.send({ kind, ...content });
-  const parts = build({ root, model, send, state: () => model.get("state") });
+  let over = ""; // how the kernel ended
+  let held = false; // whether hands are kept off
+  let apart = false; // whether there is no way to the kernel now
   let inside = false;
   let told;
+  let beat = null;
+  let waits = null;
+  let asked = 0;
+  const send = (kind, content = {}) => {
+    if (over) return;
+    try { model.send({ kind, ...content }); } catch { end("gone"); }
+  };
+  const say = (text) => {
+    setText(line, text);
+    if (text && held && root.contains(document.activeElement)) line.focus(); // what had it can't be pressed any more
+  };
+  const hold = (on, text) => {
+    held = on && !parts.alone;
+    root.disabled = held;
+    if (held) root.setAttribute("aria-disabled", "true");
+    else root.removeAttribute("aria-disabled");
+    say(text);
+  };
+  const ask = () => {
+    asked = performance.now();
+    send("view", { view: id, visible: told });
+    if (waits === null && told && !over) waits = setTimeout(() => say(SILENT), PATIENCE_MS);
+  };
+  const heard = () => {
+    clearTimeout(waits);
+    waits = null;
+    if (line.textContent === SILENT) say("");
+  };
   const look = () => {
     const visible = inside && document.visibilityState === "visible";
-    if (visible === told) return;
+    if (visible === told || apart) return;
     told = visible;
-    send("view", { view: id, visible });
+    clearInterval(beat);
+    if (visible) beat = setInterval(ask, BEAT_MS);
+    else heard();
+    ask();
     if (parts.seen) parts.seen(visible);
   };
   const observer = new IntersectionObserver((entries) => {
     inside = entries[entries.length - 1].isIntersecting;
     look();
   });
+  const touched = (event) => {
+    if (held) event.stopImmediatePropagation(); // and what the browser does with it by itself goes on: Tab, scrolling
+    else if (!over && (event.type === "click" || event.type === "keydown")) {
+      if (line.textContent === STOPPED) say("");
+      if (performance.now() - asked > 1000) ask();
+    }
+  };
+  const onState = () => { heard(); if (parts.state) parts.state(model.get("state")); };
+  const onMessage = (message, buffers) => {
+    heard();
+    if (message.kind === "interrupted") { if (parts.goes && parts.goes()) say(STOPPED); }
+    else if (parts.message) parts.message(message, buffers || []);
+  };
+  const quiet = () => {
+    observer.disconnect();
+    clearInterval(beat);
+    clearTimeout(waits);
+    document.removeEventListener("visibilitychange", look);
+    model.off("change:state", onState);
+    model.off("msg:custom", onMessage);
+    if (parts.ended && !parts.alone) parts.ended();
+  };
+  function end(how) {
+    if (over === "closed" || (over && how === "gone")) return; // known better
+    if (!over) { over = how; quiet(); }
+    over = how;
+    root.dataset.over = how;
+    hold(true, ENDED[how]);
+    if (how !== "closed") return;
+    const output = place.closest(".jp-OutputArea-child"); // JupyterLab hides what it showed: the picture stays beside it
+    if (output) output.append(el("div", { cls: "jp-OutputArea-output dl-closed" }, root));
+  }
+  const parts = build({ root, model, send, state: () => model.get("state") });
+  const unwatch = watchKernel(model, end, (how) => {
+    if (over || (how === null && !apart)) return;
+    heard();
+    apart = how !== null;
+    hold(apart, apart ? AWAY[how] : "");
+    clearInterval(beat);
+    told = undefined;
+    if (apart && parts.seen) parts.seen(false);
+    look();
+  });
+  HANDS.forEach((type) => root.addEventListener(type, touched, { capture: true }));
   observer.observe(root);
   document.addEventListener("visibilitychange", look);
-  const onState = () => parts.state && parts.state(model.get("state"));
-  const onMessage = (message, buffers) => parts.message && parts.message(message, buffers || []);
   model.on("change:state", onState);
   model.on("msg:custom", onMessage);
   onState();
   return () => {
-    observer.disconnect();
-    document.removeEventListener("visibilitychange", look);
-    model.off("change:state", onState);
-    model.off("msg:custom", onMessage);
-    if (parts.ended) parts.ended();
-    send("view", { view: id, gone: true });
-    root.remove();
+    unwatch();
+    if (!over) { quiet(); send("view", { view: id, gone: true }); over = "gone"; }
+    if (over !== "closed") root.remove();
   };
 }
 

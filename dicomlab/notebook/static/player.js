@@ -18,10 +18,12 @@ function build({ root, send, state: current }) {
   const record = button("● record", "Record (r)", () => send("record", { on: !state.recording }));
   const mode = el("select", { "aria-label": "What pictures travel as", onchange: () => send("mode", { mode: mode.value }) },
     ["auto", "jpeg", "h264", "lossless"].map((name) => el("option", { value: name }, name)));
-  const says = el("div", { cls: "dl-says dl-line", role: "status" });
-  const kept = el("span", { cls: "dl-quiet" });
+  const how = status();
+  const rates = el("span");
+  const says = el("div", { cls: "dl-says dl-line" }, how.node, rates); // rates are read by who goes there: nobody wants to hear all of them
+  const kept = el("span", { cls: "dl-quiet", role: "status" });
   const facts = el("table", { cls: "dl-facts" });
-  const note = el("div", { cls: "dl-note" });
+  const note = el("div", { cls: "dl-note", role: "status" });
   const plots = [
     ["shown", "/s"], ["latency", "ms"], ["jitter", "ms"], ["packets lost", "/s"],
   ].map(([title, unit]) => sparkline(title, unit));
@@ -205,7 +207,8 @@ function build({ root, send, state: current }) {
       if (message.kind === "picture") ({ jpeg: asJpeg, h264: asH264, lossless: asLuma })[message.mode](message, buffers[0]);
       else if (message.kind === "statistics") {
         const { figures, counts: [received, sent, shown, passed, lost] } = message;
-        setText(says, `${message.state}   ${figure(figures.received_hz, 1)}/s received   ${figure(figures.shown_hz, 1)}/s shown   `
+        how.say(message.state);
+        setText(rates, `   ${figure(figures.received_hz, 1)}/s received   ${figure(figures.shown_hz, 1)}/s shown   `
           + `${figure(figures.p50_ms)} ms (95 %: ${figure(figures.p95_ms)})   ${message.travels} ${octetsInWords(Math.round(figures.octets))}   ${figure(figures.encode_ms, 1)} ms to encode`);
         says.title = `${received} received, ${sent} sent, ${shown} shown, ${passed} passed over; ${lost} packets lost`;
         plots[0].add(figures.shown_hz);
@@ -218,6 +221,7 @@ function build({ root, send, state: current }) {
       }
     },
     seen: (visible) => { if (visible) place(); },
+    goes: () => state.playing || state.recording,
     ended() {
       alive = false;
       size.disconnect();
@@ -228,4 +232,4 @@ function build({ root, send, state: current }) {
   };
 }
 
-export default { render: (context) => view(context, "player", build) };
+export default { render: (context) => view(context, "player", "Live player", build) };

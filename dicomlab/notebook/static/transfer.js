@@ -16,4 +16,4 @@ function build({ root, send }) {
   };
 }
 
-export default { render: (context) => view(context, "transfer", build) };
+export default { render: (context) => view(context, "transfer", "Transfer", build) };

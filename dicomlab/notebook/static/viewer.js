@@ -341,6 +341,7 @@ function build({ root, send, state: current }) {
     play.setAttribute("aria-pressed", String(playing));
     turned = performance.now();
     if (playing) requestAnimationFrame(cine);
+    else redraw();
   }
   function cine(now) {
     if (!playing) return;
@@ -438,8 +439,10 @@ function build({ root, send, state: current }) {
       one.node.setAttribute("aria-label", `${info.name} slice`);
       one.node.setAttribute("aria-valuemin", 1);
       one.node.setAttribute("aria-valuemax", info.count);
-      one.node.setAttribute("aria-valuenow", index + 1);
-      one.node.setAttribute("aria-valuetext", words);
+      if (!playing) { // nobody wants each slice of a cine read out
+        one.node.setAttribute("aria-valuenow", index + 1);
+        one.node.setAttribute("aria-valuetext", words);
+      }
       if (plane) one.node.dataset.drawn = `${at.step}/${axis}/${index}`;
     });
     planes.forEach((one, number) => one.setAttribute("aria-pressed", String(!three && AXES[number] === at.axis)));
@@ -513,8 +516,9 @@ function build({ root, send, state: current }) {
       }
     },
     seen: (visible) => (visible ? redraw() : setPlaying(false)),
-    ended: () => { size.disconnect(); setPlaying(false); clearTimeout(tellTimer); clearTimeout(headerTimer); },
+    goes: () => playing,
+    ended: () => { size.disconnect(); setPlaying(false); if (!state.ready) setText(where, ""); clearTimeout(tellTimer); clearTimeout(headerTimer); },
   };
 }
 
-export default { render: (context) => view(context, "viewer", build) };
+export default { render: (context) => view(context, "viewer", "Stack viewer", build) };

@@ -14,8 +14,6 @@ function build({ root, send, state: given }) {
   const state = { total: 0, of: 0, octets: 0, dropped: 0, parties: [], protocols: [], rows: new Map(), active: 0, ticket: 0, waiting: false, again: false };
 
   root.classList.add("dlw");
-  root.setAttribute("role", "region");
-  root.setAttribute("aria-label", "Wire trace");
   const bar = make("div", "dlw-bar");
   const filter = make("input", "", undefined, { type: "search", placeholder: "filter", "aria-label": "Filter messages by text" });
   const protocol = make("select", "", undefined, { "aria-label": "Protocol" });
@@ -23,8 +21,8 @@ function build({ root, send, state: given }) {
   const only = make("label");
   const trouble = make("input", "", undefined, { type: "checkbox" });
   only.append(trouble, " only trouble");
-  const status = make("span", "dlw-status", "", { role: "status", "aria-live": "polite" });
-  bar.append(make("b", "", "Wire"), filter, protocol, only, status);
+  const counted = status({ cls: "dlw-status" });
+  bar.append(make("b", "", "Wire"), filter, protocol, only, counted.node);
 
   const head = make("div", "dlw-head", undefined, { "aria-hidden": "true" });
   const lanes = make("div", "dlw-lanes");
@@ -66,7 +64,7 @@ function build({ root, send, state: given }) {
     else list.removeAttribute("aria-activedescendant");
     const more = state.total === state.of ? `${state.of.toLocaleString()} messages` : `${state.total.toLocaleString()} of ${state.of.toLocaleString()} messages`;
     const said = `${more}, ${state.octets.toLocaleString()} octets${state.dropped ? `; ${state.dropped.toLocaleString()} older ones fell out of the ring` : ""}`;
-    if (status.textContent !== said) status.textContent = said;
+    counted.say(said);
   }
 
   function line([number, ms, size, step, from, to, text, bad], at) {
@@ -268,4 +266,4 @@ function build({ root, send, state: given }) {
   };
 }
 
-export default { render: (context) => view(context, "wire", build) };
+export default { render: (context) => view(context, "wire", "Wire trace", build) };

@@ -8,8 +8,6 @@ from dicomlab.errors import Refused
 from dicomlab.model.progress import Control, Work
 from dicomlab.notebook.transfer import watch
 
-LONG_S = 30.0
-
 
 @pytest.mark.parametrize("error", [None, Refused("not you", endpoint="PACS"), ValueError("\x1b[0m"), ValueError()])
 def test_the_end_is_told(error: Exception | None) -> None:
@@ -20,7 +18,7 @@ def test_the_end_is_told(error: Exception | None) -> None:
 
     operation = Work("find", "rows", work, total=9).carry_out(background=True)
     with watch(operation) as view:
-        view._watch.thread.join(LONG_S)
+        view._watch.stop(at_end=True)
         assert view.state["done"]
         assert view.state["note"] == operation.outcome
         assert "\x1b" not in view.state["note"]

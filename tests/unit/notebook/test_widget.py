@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+from comm import get_comm_manager
 from ipywidgets.widgets import widget
 
-from dicomlab import Archive, Broadcast, Cohort, LiveStream, UsageError
+from dicomlab import Archive, Broadcast, Cohort, LiveStream, Trace, UsageError, inspect
 from dicomlab.archive.store import Arrived
 from dicomlab.errors import MissingExtra
+from dicomlab.model.progress import Control, Operation, Work
 from dicomlab.notebook import pace as pace_room
 from dicomlab.notebook import pump as pump_room
+from dicomlab.notebook import widget as widget_room
 from dicomlab.notebook.browser import CohortBrowser
+from dicomlab.notebook.transfer import watch
 from dicomlab.notebook.viewer import header_rows
 from dicomlab.notebook.widget import Face
 from dicomlab.samples.endoscopy import PATIENT, endoscopy_frames
@@ -66,26 +71,51 @@ FACES: dict[str, Callable[[Archive, LiveStream], Face]] = {
     "viewer": lambda archive, live: archive.media.volumes(progress=False)[0].view().wait(),
     "player": lambda archive, live: live.play(),
     "dashboard": lambda archive, live: archive.dashboard(),
+    "transfer": lambda archive, live: watch(_goes_on()),
+    "wire": lambda archive, live: Trace().live(),
+    "elements": lambda archive, live: inspect(next(iter(phantom_datasets(patients=1, slices=1)))).live(),
 }
+
+
+def _goes_on() -> Operation[None]:
+    """An operation that ends only when it is told to."""
+
+    def work(control: Control) -> None:
+        control.advance()
+        while not control.wait(60):
+            pass
+
+    return Work("go on", "steps", work, total=2).carry_out(background=True)
+
+
+def _left() -> tuple[set[threading.Thread], int, set[str]]:
+    """Threads, sockets and channels of this process; an operation in the background is its caller's."""
+    threads = {t for t in threading.enumerate() if t.name.startswith("dicomlab") and t.name != "dicomlab go on"}
+    return threads, len(psutil.Process().net_connections("inet")), set(get_comm_manager().comms)
+
+
+def _visible(face: Face, view: str = "one", *, visible: bool = True) -> None:
+    face._take({"kind": "view", "view": view, "visible": visible})
 
 
 @pytest.mark.parametrize("name", FACES)
 def test_what_nobody_holds_or_sees_goes(name: str, archive: Archive, live: LiveStream) -> None:
-    before = {thread for thread in threading.enumerate() if thread.name.startswith("dicomlab")}
+    before, models = _left(), set(widget._instances)
     face = FACES[name](archive, live)
-    model, alive = face._channel.model_id, weakref.ref(face)
+    alive = weakref.ref(face)
+    assert _left()[2] > before[2]
     del face
     gc.collect()
     until(lambda: alive() is None)
-    assert model not in widget._instances
-    until(lambda: not {t for t in threading.enumerate() if t.name.startswith("dicomlab")} - before)
+    assert set(widget._instances) == models
+    until(lambda: _left() == before)
 
 
 @pytest.mark.parametrize("name", FACES)
 def test_what_is_shown_stays_until_its_views_go(name: str, archive: Archive, live: LiveStream) -> None:
     face = FACES[name](archive, live)
     face._repr_mimebundle_()
-    face._take({"kind": "view", "view": "one", "visible": True})
+    _visible(face)
     alive = weakref.ref(face)
     del face
     gc.collect()
@@ -96,16 +126,74 @@ def test_what_is_shown_stays_until_its_views_go(name: str, archive: Archive, liv
 
 @pytest.mark.parametrize("name", FACES)
 def test_close_ends_it_and_its_twin_stays(name: str, archive: Archive, live: LiveStream) -> None:
-    before = {thread for thread in threading.enumerate() if thread.name.startswith("dicomlab")}
+    before = _left()
     face = FACES[name](archive, live)
     bundle = face._repr_mimebundle_()
+    _visible(face)
     assert {"text/plain", "text/html", VIEW} == set(bundle)
     assert len(bundle["text/html"].encode()) <= 24_000
     face.close()
     face.close()
     assert face.closed
-    assert VIEW not in face._repr_mimebundle_()
-    until(lambda: not {t for t in threading.enumerate() if t.name.startswith("dicomlab")} - before)
+    stored = face._repr_mimebundle_()
+    assert VIEW not in stored
+    assert "closed" in stored["text/plain"]
+    until(lambda: _left() == before)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_view_that_goes_without_a_word_is_seen_no_more(
+    name: str, archive: Archive, live: LiveStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FACES[name](archive, live) as face:
+        _visible(face)
+        assert face.visible
+        monkeypatch.setattr(widget_room, "_LEASE_S", -1.0)
+        assert not face.visible
+        if name == "player":
+            until(lambda: not face._pump.visible)
+        monkeypatch.undo()
+        _visible(face)  # it was only slow
+        assert face.visible
+
+
+def test_a_cell_that_runs_keeps_views_from_being_heard(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    with archive.dashboard() as board:
+        _visible(board)
+        monkeypatch.setattr(widget_room, "_LEASE_S", -1.0)
+        widget_room._before_cell(None)
+        assert board.visible
+        widget_room._after_cell(None)
+        assert not board.visible
+
+
+def test_pages_that_went_make_room_for_others(archive: Archive) -> None:
+    """The one that was heard least of late; who says that it is still there is answered, and nothing is sent anew."""
+    with archive.dashboard() as board:
+        sent: list[Any] = []
+        board._channel.send = lambda content, buffers=None: sent.append(content["kind"])
+        for number in range(100):
+            _visible(board, str(number), visible=number > 90)
+        assert len(board._views) == 32
+        assert {str(number) for number in range(91, 100)} < set(board._views)
+        sent.clear()
+        _visible(board, "99")
+        assert sent == ["here"]
+
+
+def test_what_goes_on_while_nobody_looks_is_told_once_somebody_does(archive: Archive) -> None:
+    with archive.dashboard() as board:
+        board._repr_mimebundle_()
+        _visible(board)
+        _visible(board, visible=False)
+        archive.add([phantom_datasets(patients=1, slices=1, seed=31)], progress=False)
+        until(lambda: len(board.state["recent"]) > 0)
+        assert board._channel.state["recent"] == []
+        _visible(board)
+        assert board._channel.state == board.state
+        _visible(board, visible=False)
+        board._tell(note="what somebody did is told at once")
+        assert board._channel.state == board.state
 
 
 @pytest.mark.parametrize("name", FACES)
