@@ -145,7 +145,7 @@ class DataSetView(Summarised):
             if budget.left_out:
                 how = "search() cuts it down"
                 parts.append(el("div", f"… {budget.left_out:,} more elements; {how}", cls="dl-more"))
-            html = el("div", style("data_set"), *parts, cls="dl")
+            html = el("div", style("summary", "data_set"), *parts, cls="dl")
             if len(html.encode()) <= MAX_OCTETS or most < 2:
                 return html
             most = most * 2 // 3

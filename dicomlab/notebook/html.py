@@ -34,17 +34,17 @@ def el(tag: str, *children: str, cls: str = "", **attributes: str) -> Markup:
     return Markup(f"<{tag}{words}>" if tag in _VOID else f"<{tag}{words}>{inner}</{tag}>")
 
 
-@lru_cache(maxsize=8)
 def style(*names: str) -> Markup:
-    """Style sheets of this room as one, the common one first."""
-    return style_of("summary", *names)
+    """Style sheets of this room as one, what all faces have in common first."""
+    return style_of("base", *names)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def style_of(*names: str) -> Markup:
-    """These style sheets of this room as one."""
+    """These style sheets of this room as one, in one line."""
     static = files("dicomlab.notebook").joinpath("static")
-    return Markup(f"<style>{''.join(static.joinpath(f'{one}.css').read_text('utf-8') for one in names)}</style>")
+    sheets = "".join(static.joinpath(f"{one}.css").read_text("utf-8") for one in names)
+    return Markup(f"<style>{sheets.replace(chr(10), '')}</style>")
 
 
 def render(summary: Summary, picture: Markup | None = None) -> str:
@@ -80,7 +80,7 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
     parts += [el("div", f"⚠ {note}", cls="dl-note") for note in summary.notes]
     if summary.letter:
         parts.append(el("div", *map(_letter_line, summary.letter), cls="dl-letter"))
-    return el("div", style(), *parts, cls="dl")
+    return el("div", style("summary"), *parts, cls="dl")
 
 
 def _cell(text: str) -> Markup:

@@ -39,8 +39,8 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
         HTML, escaped, at most 24 kB.
     """
     parties = parties_of(trace)
-    names = (("ms", "dl-number"), ("octets", "dl-number"), ("our state", ""))
-    head = [*(el("th", name, scope="col", cls=cls) for name, cls in names), *_lifelines(parties)]
+    names = (("ms", "dl-number", "width:4em"), ("octets", "dl-number", "width:4em"), ("our state", "", "width:6em"))
+    head = [*(el("th", name, scope="col", cls=cls, style=wide) for name, cls, wide in names), *_lifelines(parties)]
     rows: list[Markup] = []
     size = shown = opened = 0
     states: list[str] = []
@@ -61,7 +61,7 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
     if states:
         parts.append(_strip(states))
     if rows:
-        table = el("table", el("thead", el("tr", *head)), el("tbody", *rows), cls="dl-rows dl-ladder")
+        table = el("table", el("thead", el("tr", *head)), el("tbody", *rows), cls="dl-ladder")
         parts.append(el("div", table, cls="dl-scroll"))
     if shown < len(trace):
         parts.append(el("div", _counted(len(trace) - shown), cls="dl-more"))
@@ -69,7 +69,7 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
         parts.append(el("div", "wire[n] shows one message whole; wire.explain() says it in sentences", cls="dl-more"))
     if trace.dropped:
         parts.append(el("div", f"⚠ {trace.dropped:,} older events fell out of the ring", cls="dl-note"))
-    return el("div", style("ladder"), *parts, cls="dl")
+    return el("div", style("message", "ladder"), *parts, cls="dl")
 
 
 def _counted(left_out: int) -> str:
@@ -109,8 +109,10 @@ def _strip(states: Sequence[str]) -> Markup:
 def _lifelines(parties: Sequence[str]) -> Iterator[Markup]:
     """The heads of the lifelines. These are the borders between the columns; so a name stands over two half columns."""
     for at, name in enumerate(parties):
-        halves = 1 if at in (0, len(parties) - 1) and len(parties) > 1 else 2
-        yield el("th", name, scope="col", cls="dl-party", colspan=str(halves))
+        last = len(parties) - 1
+        halves = 1 if at in (0, last) and last else 2
+        side = "left" if at == 0 else "right" if at == last else "center"
+        yield el("th", name, scope="col", colspan=str(halves), style=f"text-align:{side}")
 
 
 def _halves(parties: Sequence[str]) -> int:

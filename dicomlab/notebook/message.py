@@ -50,7 +50,7 @@ def _opened(message: Message, most: int) -> Markup:
     parts = [el("div", visible(title), cls="dl-title"), el("table", *rows, cls="dl-facts"), *body(message, most)]
     if curl := message.curl():
         parts.append(el("details", el("summary", "copy as curl"), preformatted(curl.splitlines())))
-    return el("div", style("ladder"), *parts, cls="dl")
+    return el("div", style("summary", "message"), *parts, cls="dl")
 
 
 def body(message: Message, most_fields: int, most_lines: int = SHOWN_OCTETS // _WIDTH) -> list[Markup]:

@@ -186,7 +186,7 @@ class ModelMap(Summarised):
         boxes = [_box(box, self.live.get(box.name)) for box in BOXES]
         grid = "display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:6px"
         title = el("div", "The DICOM communication model (PS3.1): open a box", cls="dl-title")
-        return el("div", style("model_map"), title, el("div", *boxes, cls="dl-map", style=grid), cls="dl")
+        return el("div", style("summary", "model_map"), title, el("div", *boxes, cls="dl-map", style=grid), cls="dl")
 
 
 def _box(box: Box, live: Summary | None) -> Markup:

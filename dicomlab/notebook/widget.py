@@ -1,6 +1,6 @@
 """What every live face has in common: its channel to the browser, its static twin, and how it ends.
 
-The browser's side is one ES module: ``kit.js`` and the face's own file, one after the other; its look is
+The browser's side is one ES module: ``kit.js`` and the face's own file, one after the other; its look is ``base.css``,
 ``summary.css``, ``widget.css`` and the face's own. ``state`` is what a view needs to start (also one that is opened
 later, or after a reload), its text as it may be shown; everything else are messages, whose ``kind`` names the method
 that takes them.
@@ -60,7 +60,7 @@ class _Channel(anywidget.AnyWidget):
 @lru_cache(maxsize=16)
 def _channel(name: str) -> type[_Channel]:
     """A class for each face, because a page holds one style for each class."""
-    sides = {"_esm": _static("js", "kit", name), "_css": _static("css", "summary", "widget", name)}
+    sides = {"_esm": _static("js", "kit", name), "_css": _static("css", "base", "summary", "widget", name)}
     return type(f"Channel_{name}", (_Channel,), sides)
 
 

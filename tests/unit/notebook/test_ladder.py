@@ -58,7 +58,7 @@ def test_an_arrow_begins_and_ends_at_the_lifelines_of_its_two() -> None:
         channel.tap("sent", b"there")
         channel.tap("received", b"back")
     names = ["LAB1", "PACS", "STORE", "X (us)", "X"]
-    head = re.findall(r'<th class="dl-party" scope="col" colspan="(\d)">([^<]*)</th>', ladder(wire))
+    head = re.findall(r'<th scope="col" colspan="(\d)" style="text-align:\w+">([^<]*)</th>', ladder(wire))
     halves = [int(number) for number, _ in head]
     assert [name for _, name in head] == names
     assert halves == [1, 2, 2, 2, 1]  # a name stands over its lifeline: the border after 0, 2, 4, 6, 8 of the halves
