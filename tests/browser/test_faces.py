@@ -1,4 +1,7 @@
-"""What live faces say, stop and leave: hidden, interrupted, closed, and when their kernel is far, silent or no more."""
+"""All live faces in one notebook: their keyboard; what they say, stop and leave when they are hidden, interrupted or closed.
+
+And when their kernel is far, silent or no more.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ CONTROLS = ":is(button, input, select)"
 def book(desk: Desk) -> Iterator[Notebook]:
     """Every face in one notebook, on a screen that is high enough for all."""
     size = desk.page.viewport_size
-    desk.page.set_viewport_size({"width": 1280, "height": 4400})
+    desk.page.set_viewport_size({"width": 1280, "height": 5200})
     with desk.cells("kernel", SETUP, SHOW) as book:
         seen(book)
         yield book
@@ -77,6 +80,7 @@ def says(book: Notebook, words: str, names: tuple[str, ...] = FACES) -> None:
 
 
 def seen(book: Notebook) -> None:
+    book.page.evaluate(f"() => {{ document.querySelector('{PANEL} .jp-WindowedPanel-outer').scrollTop = 0; }}")
     book.until("[name for name, face in faces.items() if not face.visible]", "[]")
     book.until(GOES_ON)
 
@@ -85,6 +89,64 @@ def again(book: Notebook) -> None:
     book.run_all()
     assert book.errors == []
     seen(book)
+
+
+# --- the keyboard ----------------------------------------------------------------------------------------------------
+
+RING = """() => {
+    const node = document.activeElement, style = getComputedStyle(node), wide = parseFloat(style.outlineWidth) || 0;
+    const rgb = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number); return {rgb: [r, g, b], a}; };
+    const light = ({rgb}) => rgb.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+    const reach = parseFloat(style.outlineOffset) + wide;
+    let behind = reach > 0 ? node.parentElement : node; // inside, the ring lies on the thing itself
+    while (behind && rgb(getComputedStyle(behind).backgroundColor).a < 1) behind = behind.parentElement;
+    const [bright, dark] = [light(rgb(style.outlineColor)), light(rgb(getComputedStyle(behind || document.body).backgroundColor))].sort((a, b) => b - a);
+    const box = node.getBoundingClientRect();
+    let clipped = 0;
+    for (let around = node.parentElement; around && !around.matches('.jp-OutputArea'); around = around.parentElement) {
+        if (getComputedStyle(around).overflow === 'visible') continue;
+        const edge = around.getBoundingClientRect();
+        clipped = Math.max(clipped, edge.left - (box.left - reach), edge.top - (box.top - reach), box.right + reach - edge.right, box.bottom + reach - edge.bottom);
+    }
+    return [style.outlineStyle !== 'none' && wide >= 2, Math.round(10 * (bright + 0.05) / (dark + 0.05)) / 10 >= 3, clipped <= 1];
+}"""
+REACHED = """(root) => {
+    window.passed = [];
+    const want = [...root.querySelectorAll('button, input, select, summary, [tabindex="0"]')].filter(n => !n.disabled && n.checkVisibility());
+    root.tabIndex = -1;
+    root.focus();
+    window.want = want;
+    return want.length;
+}"""
+NAME = "() => { const at = window.want.indexOf(document.activeElement); const n = document.activeElement; return [at, `${n.tagName} ${n.getAttribute('aria-label') || n.className || n.textContent}`]; }"
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def themed(book: Notebook, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """The notebook in each theme; the same tests run one after the other in each."""
+    book.theme(request.param)
+    yield book
+    book.theme("light")
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_every_control_is_reached_by_keyboard_and_wears_a_ring(themed: Notebook, name: str) -> None:
+    book = themed
+    root(book, name).scroll_into_view_if_needed()
+    wanted = root(book, name).evaluate(REACHED)
+    assert wanted
+    reached, faults = set(), []
+    for _ in range(wanted + 5):
+        book.page.keyboard.press("Tab")
+        at, what = book.page.evaluate(NAME)
+        if at < 0:
+            break
+        reached.add(at)
+        if (ring := book.page.evaluate(RING)) != [True, True, True]:
+            faults.append((what, ring))
+    assert faults == []
+    assert len(reached) == wanted
 
 
 # --- hidden, interrupted ---------------------------------------------------------------------------------------------

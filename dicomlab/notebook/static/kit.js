@@ -157,10 +157,10 @@ function view({ model, el: place }, name, title, build) {
       if (performance.now() - asked > 1000) ask();
     }
   };
-  const onState = () => { heard(); if (parts.state) parts.state(model.get("state")); };
+  const onState = () => parts.state && parts.state(model.get("state"));
   const onMessage = (message, buffers) => {
-    heard();
-    if (message.kind === "interrupted") { if (parts.goes && parts.goes()) say(STOPPED); }
+    if (message.kind === "here") heard(); // the answer, and nothing else: what was under way says nothing of now
+    else if (message.kind === "interrupted") { if (parts.goes && parts.goes()) say(STOPPED); }
     else if (parts.message) parts.message(message, buffers || []);
   };
   const quiet = () => {
@@ -176,7 +176,6 @@ function view({ model, el: place }, name, title, build) {
     if (over === "closed" || (over && how === "gone")) return; // known better
     if (!over) { over = how; quiet(); }
     over = how;
-    root.dataset.over = how;
     hold(true, ENDED[how]);
     if (how !== "closed") return;
     const output = place.closest(".jp-OutputArea-child"); // JupyterLab hides what it showed: the picture stays beside it
