@@ -149,6 +149,26 @@ def test_every_control_is_reached_by_keyboard_and_wears_a_ring(themed: Notebook,
     assert len(reached) == wanted
 
 
+def test_nobody_is_read_more_than_once_a_second(book: Notebook) -> None:
+    """Live regions, while frames come and instances arrive."""
+    seen(book)
+    book.page.evaluate("""(panel) => {
+        window.spoken = new Map();
+        window.listens = new MutationObserver((changes) => new Set(changes.map(({target}) => (target.closest ? target : target.parentElement).closest('[role=status], [role=alert], [aria-live]')))
+            .forEach((node) => node && window.spoken.set(node, (window.spoken.get(node) || 0) + 1)));
+        window.listens.observe(document.querySelector(panel), {subtree: true, childList: true, characterData: true});
+        window.began = performance.now();
+    }""", PANEL)  # fmt: skip
+    book.run(
+        "frames = faces['player'].figures['received']; archive.node.store(list(phantom_datasets(patients=1, slices=9, seed=9)), progress=False).complete"
+    )
+    book.until("faces['player'].figures['received'] > frames + 50")
+    most, seconds = book.page.evaluate(
+        "() => { window.listens.disconnect(); return [Math.max(0, ...window.spoken.values()), (performance.now() - window.began) / 1000]; }"
+    )
+    assert most <= seconds + 1
+
+
 # --- hidden, interrupted ---------------------------------------------------------------------------------------------
 
 COUNT = """
@@ -357,9 +377,19 @@ def test_what_nobody_shows_or_holds_leaves_nothing(desk: Desk, book: Notebook) -
     assert desk.page.complaints == []
 
 
+def test_who_wants_less_motion_begins_with_a_still(desk: Desk, book: Notebook) -> None:
+    desk.page.emulate_media(reduced_motion="reduce")
+    try:
+        book.run("faces = make(); display(*faces.values())")
+        book.until("faces['player'].playing", "False")
+        root(book, "player").locator(".dl-has").wait_for()
+        root(book, "player").get_by_role("button", name="Play (space)").click()
+        book.until("faces['player'].playing")
+    finally:
+        desk.page.emulate_media(reduced_motion="no-preference")
+
+
 def test_a_kernel_that_is_shut_down(desk: Desk, book: Notebook) -> None:
-    book.run("faces = make(); display(*faces.values())")
-    root(book, "wire").locator(".dlw-row").first.wait_for()
     desk.page.evaluate("() => window.shown.context.sessionContext.session.kernel.shutdown()")
     ended(book, "The kernel has ended: start one, then run this cell again.")
     assert desk.page.complaints == []

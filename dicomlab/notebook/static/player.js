@@ -5,6 +5,7 @@ const CODEC = "avc1.42E028";
 function build({ root, send, state: current }) {
   let state = current();
   let alive = true;
+  let looked = false;
   let queue = []; // as long as what may be under way, at most
   let drawn = false;
   let newest = 0;
@@ -220,7 +221,12 @@ function build({ root, send, state: current }) {
         if (message.note) setText(note, message.note);
       }
     },
-    seen: (visible) => { if (visible) place(); },
+    seen(visible) {
+      if (!visible) return;
+      place();
+      if (!looked && state.playing && matchMedia("(prefers-reduced-motion: reduce)").matches) send("play", { on: false });
+      looked = true;
+    },
     goes: () => state.playing || state.recording,
     ended() {
       alive = false;
