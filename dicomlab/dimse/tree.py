@@ -184,6 +184,8 @@ def tree_of_json(model: Mapping[str, Any], depth: int = 0) -> Tree:
                 continue
             values = [_value(vr, one, depth) for one in entry.get("Value", ())]
             tree[tag] = (vr, values)
+    except UsageError:  # from a level below: said once, not quoted at each level above
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"no object of the DICOM JSON Model: {error!r} (PS3.18 §F.2)") from error
     return tree
