@@ -25,6 +25,14 @@ class Drip:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrow:
+    """A line that carries `octets_s` in a second: an octet takes its time, whatever pieces it comes in, and what comes
+    sooner waits in the order of its coming."""
+
+    octets_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Corrupt:
     """Octet number `at` arrives with the bits of `xor` turned over."""
 
@@ -62,7 +70,10 @@ class Stall:
     after: int
 
 
-Fault = Delay | Drip | Corrupt | Duplicate | Cut | HalfClose | Stall
+_SEGMENT_OCTETS = 1_400
+"""What a narrow line passes on at a time: about a packet."""
+
+Fault = Delay | Drip | Narrow | Corrupt | Duplicate | Cut | HalfClose | Stall
 Stop = Cut | HalfClose | Stall
 
 
@@ -81,6 +92,8 @@ class Lane:
         self.position = 0
         self.delay_s = sum(f.seconds for f in faults if isinstance(f, Delay))
         self.drip = next((f for f in faults if isinstance(f, Drip)), None)
+        self.narrow = next((f for f in faults if isinstance(f, Narrow)), None)
+        self._free_s = 0.0
         self._corrupt = [f for f in faults if isinstance(f, Corrupt)]
         self._duplicate = sorted((f for f in faults if isinstance(f, Duplicate)), key=lambda f: f.stop)
         self._stops = sorted((f for f in faults if isinstance(f, Cut | HalfClose | Stall)), key=lambda f: f.after)
@@ -100,6 +113,12 @@ class Lane:
                 yield from self._pieces(self._pass(now))
             while self._stops and self._stops[0].after <= self.position:
                 yield self._stops.pop(0)
+
+    def across_s(self, octets: int, since_s: float) -> float:
+        """When a piece that is there since then is across, after all that were there before it."""
+        if self.narrow:
+            since_s = self._free_s = max(self._free_s, since_s) + octets / self.narrow.octets_s
+        return since_s
 
     def _pass(self, octets: bytes) -> bytes:
         start, end = self.position, self.position + len(octets)
@@ -124,7 +143,7 @@ class Lane:
         return bytes(out + run[done:])
 
     def _pieces(self, octets: bytes) -> Iterator[bytes]:
-        size = self.drip.octets if self.drip else len(octets)
+        size = self.drip.octets if self.drip else _SEGMENT_OCTETS if self.narrow else len(octets)
         for at in range(0, len(octets), size):
             yield octets[at : at + size]
 

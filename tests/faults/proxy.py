@@ -232,7 +232,9 @@ class TcpProxy(_Proxy):
         try:
             while True:
                 due, item = await under_way.get()
-                if lane.delay_s:
+                if isinstance(item, bytes):
+                    due = lane.across_s(len(item), due)
+                if lane.delay_s or lane.narrow:
                     await asyncio.sleep(max(0.0, due - self._loop.time()))
                 if isinstance(item, bytes):
                     passed.sent += len(item)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.faults.plans import Corrupt, Cut, Datagrams, Drip, Duplicate, Fault, HalfClose, Lane, Order, Stall
+from tests.faults.plans import Corrupt, Cut, Datagrams, Drip, Duplicate, Fault, HalfClose, Lane, Narrow, Order, Stall
 
 STREAM = bytes(range(100))
 
@@ -44,6 +44,7 @@ anywhere = st.integers(0, 100)
         ([HalfClose(100)], STREAM, [(100, HalfClose(100))]),
         ([Stall(30), Stall(10)], STREAM, [(10, Stall(10)), (30, Stall(30))]),
         ([Drip(3, 1.0)], STREAM, []),
+        ([Narrow(7.0)], STREAM, []),
     ],
     ids=str,
 )  # fmt: skip
@@ -61,6 +62,18 @@ def test_duplicates_come_where_one_feed_puts_them(cuts, pairs) -> None:
 
 def test_drip_gives_small_pieces() -> None:
     assert [len(piece) for piece in Lane([Drip(3, 1.0)]).feed(STREAM[:8])] == [3, 3, 2]
+
+
+@given(pieces=st.lists(st.integers(1, 30), min_size=1))
+def test_a_narrow_line_carries_octets_at_its_rate_whatever_pieces_they_come_in(pieces) -> None:
+    lane = Lane([Narrow(10.0)])
+    assert [lane.across_s(octets, 5.0) for octets in pieces][-1] == pytest.approx(5.0 + sum(pieces) / 10.0)
+    assert lane.across_s(1, 1000.0) == pytest.approx(1000.1)  # nothing is saved up while nothing comes
+
+
+def test_a_narrow_line_passes_on_a_packet_at_a_time() -> None:
+    pieces = list(Lane([Narrow(1e9)]).feed(bytes(3_000)))
+    assert [len(piece) for piece in pieces] == [1_400, 1_400, 200]
 
 
 @pytest.mark.parametrize(
