@@ -8,8 +8,8 @@ sends is all of it, and whether 30 are shown where there are more is what the so
 the moment at which the receiver had the frame (for the others: at which their loop took it) to that drawing, by one
 clock.
 
-``--only narrow``: the way from the server to the browser passes 2 Mbit/s, by a proxy that hands on so many octets at a
-time; pictures in a second and latency as acknowledged, each way to travel for itself.
+``--only narrow``: the way from the server to the browser carries 2 Mbit/s, in a proxy where each octet takes its time;
+pictures in a second and latency as acknowledged, each way to travel for itself.
 
 Where a figure has a limit and no peer, the other column is the limit: a time as fast as 1.0 or more meets it.
 """
@@ -33,7 +33,7 @@ from measure import Row, Size, main
 from dicomlab import Broadcast, Cohort
 from dicomlab.rtv.video import VideoFormat
 from dicomlab.samples.endoscopy import endoscopy_frames
-from tests.faults.plans import Drip, Plan
+from tests.faults.plans import Narrow, Plan
 from tests.faults.proxy import TcpProxy
 from tests.peers.lab import Chromium, Desk, Lab, Notebook
 from tests.peers.processes import free_port
@@ -270,7 +270,7 @@ def narrow(lab: Lab, browser: Chromium, folder: Path, seconds: float) -> Iterato
     with _sender(folder / "sender-narrow", 30) as sdp, TcpProxy(lab.port) as proxy, browser.page() as page:
         desk = Desk(lab, page, port=proxy.port)
         page.set_viewport_size({"width": 1800, "height": 1100})
-        proxy.from_now_on(Plan(to_client=[Drip(NARROW_OCTETS_S // 100, 0.01)]))  # the kernel's channels are yet to come
+        proxy.from_now_on(Plan(to_client=[Narrow(NARROW_OCTETS_S)]))  # the kernel's channels are yet to come
         for mode in ("jpeg", "h264", "auto"):
             with desk.cells(f"live-{mode}", PLAYER.format(sdp=sdp, mode=mode)) as book:
                 book.until("player.figures['shown'] > 3", seconds=30)
