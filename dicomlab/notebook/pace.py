@@ -17,17 +17,19 @@ LOST_S = 2.0
 """A picture that no view acknowledged in this time is given up, or in twice the last trip where that is longer."""
 RUNGS = 4
 """As many ways to send a picture, each about a third of the one before."""
-_LATE_S = 0.07
-"""How long pictures may wait on their way in all, beyond the shortest trip."""
+_THIRD = 3.0
+ENOUGH_HZ = 30.0
+"""More pictures than these need not be shown: a way that takes them is not narrow, however fast the source."""
 _FEWEST, _FIRST, _MOST = 2, 3, 8
 SPAN_S = 2.0
 """Over which rates are taken."""
 _ALONE_S = 30.0
 """How long the trip of a picture that travelled alone says something."""
-_NARROW_S = 0.15
-_QUEUE = 1.4
-"""Round trips above this, and so many times as long as that of a picture that travelled alone, say that the way is
-narrow, where pictures are passed over as well. Long ones alone say only that it is long."""
+_FEW, _ALL = 0.8, 0.9
+"""Parts of what is wanted: below the one the way is narrow, above the other a heavier picture may be tried."""
+_HELPED = 1.2
+"""So many times as many pictures have to be shown, or lighter ones are no use."""
+_IN_COMPANY_HZ = 15.0
 _CLIMB_S, _LONGEST_CLIMB_S = 10.0, 300.0
 _LONGEST_PATIENCE_S = 32.0
 _MOST_GIVEN_UP = 256
@@ -47,6 +49,7 @@ class _Sent:
     came_s: float
     left_s: float
     alone: bool
+    in_company: bool
 
 
 class Pace:
@@ -63,24 +66,33 @@ class Pace:
         self._given_up: dict[int, _Sent] = {}
         self._patience_s = LOST_S
         self._unheard = False
+        self._fresh = True
         self._changed_s = -math.inf
         self._climbed = False
         self._climb_s = _CLIMB_S
+        self._in_company = False
+        self._came_down: tuple[int, float] | None = None
+        self._no_use_until_s = -math.inf
 
     # --- what happens --------------------------------------------------------------------------------------------
 
     def came(self, now_s: float) -> None:
         """A frame came from the stream."""
-        if not self._arrivals:
-            self._changed_s = now_s
         self._arrivals.append(now_s)
 
-    def left(self, number: int, came_s: float, now_s: float) -> None:
-        """A picture leaves, of a frame that came at `came_s`."""
-        self._under_way[number] = _Sent(came_s, now_s, not self._under_way)
+    def left(self, number: int, came_s: float, now_s: float) -> bool:
+        """A picture leaves, of a frame that came at `came_s`; whether its acknowledgement may come with the next one's.
+
+        A kernel answers each message of a page with two that say busy and idle: where pictures are many, these are as
+        many, and each makes a notebook draw its tab anew.
+        """
+        alone = not self._under_way
+        self._in_company = not (alone or self._in_company) and self.shown_hz(now_s) > _IN_COMPANY_HZ
+        self._under_way[number] = _Sent(came_s, now_s, alone, self._in_company)
+        return self._in_company
 
     def landed(self, number: int, now_s: float, *, shown: bool) -> bool | None:
-        """A picture is acknowledged; whether it was under way, None where it had been given up."""
+        """A picture was shown at that moment, or was not. Whether it was under way; None where it had been given up."""
         sent = self._under_way.pop(number, None)
         late = self._given_up.pop(number, None) if sent is None else None
         known = sent or late
@@ -89,13 +101,11 @@ class Pace:
         self._unheard = False
         if shown:
             trip_s = now_s - known.left_s
-            self._since.append(trip_s)
             self._patience_s = min(max(LOST_S, 2 * trip_s), _LONGEST_PATIENCE_S)
             if sent is not None:
                 self.trips.append(Trip(now_s, now_s - sent.came_s, trip_s))
-                if sent.alone:
-                    self._alone.append((now_s, trip_s))
-            self._step(now_s)
+            if known.left_s >= self._changed_s:
+                self._learn(trip_s, now_s, alone=sent is not None and sent.alone)
         return None if sent is None else True
 
     def given_up(self, now_s: float) -> list[int]:
@@ -111,11 +121,13 @@ class Pace:
     def stopped(self) -> None:
         """Nobody looks: what is under way is waited for no more."""
         self._under_way.clear()
+        self._fresh = True
 
     def restarted(self, now_s: float) -> None:
         """Pictures travel another way from now on."""
-        self.rung, self._climbed, self._climb_s = 0, False, _CLIMB_S
-        self._changed(now_s)
+        self._climbed, self._climb_s = False, _CLIMB_S
+        self._came_down, self._no_use_until_s = None, -math.inf
+        self._go(0, now_s)
 
     # --- what follows --------------------------------------------------------------------------------------------
 
@@ -126,7 +138,8 @@ class Pace:
         known = self._alone and now_s - self._alone[-1][0] <= _ALONE_S / 2
         if not known and not self._unheard:
             return False
-        return len(self._under_way) < self.window(now_s)
+        drawn_perhaps = any(sent.in_company for sent in self._under_way.values())
+        return len(self._under_way) < self.window(now_s) + drawn_perhaps
 
     @property
     def waits(self) -> bool:
@@ -138,39 +151,70 @@ class Pace:
         alone = [trip_s for at_s, trip_s in self._alone if now_s - at_s <= _ALONE_S]
         if not alone:
             return _FIRST
-        return min(_MOST, max(_FEWEST, math.ceil((min(alone) + _LATE_S) * self.shown_hz(now_s))))
+        shown_hz = max(self.shown_hz(now_s, span_s) for span_s in (SPAN_S, SPAN_S / 4))  # soon, when they get more
+        return min(_MOST, max(_FEWEST, math.ceil((statistics.median(alone) + self._late_s(now_s)) * shown_hz)))
+
+    def _late_s(self, now_s: float) -> float:
+        """How long a picture may wait for those ahead of it: a frame of the source, and no more of a slow one's."""
+        return 1 / max(self.received_hz(now_s), ENOUGH_HZ)
 
     def received_hz(self, now_s: float) -> float:
         """Frames that came, in a second."""
         return _rate(self._arrivals, now_s, SPAN_S)
 
-    def shown_hz(self, now_s: float) -> float:
+    def shown_hz(self, now_s: float, span_s: float = SPAN_S) -> float:
         """Pictures that were shown, in a second."""
-        return _rate((trip.at_s for trip in self.trips), now_s, SPAN_S)
+        return _rate((trip.at_s for trip in self.trips), now_s, span_s)
 
-    def _step(self, now_s: float) -> None:
-        """Go a rung down where the way is narrow; up again where it has been wide for long enough."""
+    def _learn(self, trip_s: float, now_s: float, *, alone: bool) -> None:
+        """From a picture that left since the last change; the first one begins the time over which is counted."""
+        if self._fresh:
+            self._changed_s, self._fresh = now_s, False
+        self._since.append(trip_s)
+        if alone:
+            self._alone.append((now_s, trip_s))
         span_s = now_s - self._changed_s
-        if span_s < 1 or len(self._since) < 3:
-            return
-        span_s = min(span_s, SPAN_S)
-        part = _rate((trip.at_s for trip in self.trips), now_s, span_s) / max(_rate(self._arrivals, now_s, span_s), 0.1)
-        enough = len(self._since) >= 8 or min(self._since) > 4 * _NARROW_S
-        queued = _QUEUE * min((trip_s for _, trip_s in self._alone), default=0.0)
-        usual = statistics.median(list(self._since)[-8:])
-        if enough and part < 0.8 and usual > max(_NARROW_S, queued) and self.rung < RUNGS - 1:
-            if self._climbed:
-                self._climb_s = min(2 * self._climb_s, _LONGEST_CLIMB_S)
-            self.rung, self._climbed = self.rung + 1, False
-            self._changed(now_s)
-        elif self.rung and now_s - self._changed_s >= self._climb_s and part > 0.9 and max(self._since) < _NARROW_S:
+        if span_s >= SPAN_S or (span_s >= SPAN_S / 2 and len(self._since) >= 8):
+            self._step(now_s, min(span_s, SPAN_S))
+
+    def _step(self, now_s: float, span_s: float) -> None:
+        """Go down where too few are shown, as far as the missing part says; back where that is no use; up in time."""
+        shown_hz = self.shown_hz(now_s, span_s)
+        part = shown_hz / min(max(_rate(self._arrivals, now_s, span_s), 0.1), ENOUGH_HZ)
+        if part >= _FEW:
+            self._came_down = None
+        if part < _FEW and self._queued(now_s):
+            if self._came_down is not None and shown_hz < _HELPED * self._came_down[1]:
+                self._no_use_until_s = now_s + self._later()
+                self._go(self._came_down[0], now_s)
+                self._came_down = None
+            elif self.rung < RUNGS - 1 and now_s >= self._no_use_until_s:
+                rungs = 1 if self._climbed else max(1, round(math.log(1 / max(part, 0.01), _THIRD)))
+                if self._climbed:
+                    self._later()
+                self._came_down, self._climbed = (self.rung, shown_hz), False
+                self._go(min(RUNGS - 1, self.rung + rungs), now_s)
+        elif self.rung and part > _ALL and now_s - self._changed_s >= self._climb_s:
             if self._climbed:
                 self._climb_s = _CLIMB_S
-            self.rung, self._climbed = self.rung - 1, True
-            self._changed(now_s)
+            self._climbed = True
+            self._go(self.rung - 1, now_s)
 
-    def _changed(self, now_s: float) -> None:
-        self._changed_s = now_s
+    def _queued(self, now_s: float) -> bool:
+        """Whether pictures wait for each other on the way. Trips that are long by themselves say only that it is."""
+        if not self._alone:
+            return False
+        alone_s = statistics.median(trip_s for _, trip_s in self._alone)
+        return statistics.median(list(self._since)[-8:]) > alone_s + self._late_s(now_s) / 2
+
+    def _later(self) -> float:
+        """After a try that failed: how long it was to the next, which is twice as far away from now on."""
+        was, self._climb_s = self._climb_s, min(2 * self._climb_s, _LONGEST_CLIMB_S)
+        return was
+
+    def _go(self, rung: int, now_s: float) -> None:
+        """Pictures weigh something else from now on; what is known of the way is of those that left before."""
+        self.rung, self._changed_s, self._fresh = rung, now_s, True
         self._since.clear()
         self._alone.clear()
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STATISTICS_HZ = 5.0
 KEPT_SNAPSHOTS = 50
 _BESIDE = "display:inline-block;margin:4px 12px 4px 0"
+_MOST_AT_ONCE, _LONGEST_AGO_S = 32, 1.0
 LONGEST_S = 3600.0
 """Of a recording that nobody stops."""
 
@@ -147,7 +148,11 @@ class Player(Face):
         self._pump.refresh()
 
     def _on_ack(self, content: Mapping[str, Any]) -> None:
-        self._pump.acknowledge(int(content["n"]), shown=bool(content["shown"]), broken=bool(content.get("broken")))
+        """Pictures that were shown, or were not, the oldest first."""
+        for one in content["pictures"][:_MOST_AT_ONCE]:
+            ago_s = min(_LONGEST_AGO_S, max(0.0, float(one["ago_ms"]) / 1000))
+            told = {"shown": bool(one["shown"]), "broken": bool(one.get("broken"))}
+            self._pump.acknowledge(int(one["n"]), **told, ago_s=ago_s)
 
     def _on_place(self, content: Mapping[str, Any]) -> None:
         """How wide it is shown, and whether the browser decodes H.264."""

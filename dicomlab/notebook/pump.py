@@ -13,7 +13,7 @@ import numpy as np
 
 from dicomlab.errors import DicomlabError
 from dicomlab.model.summary import visible
-from dicomlab.notebook.pace import SPAN_S, Pace
+from dicomlab.notebook.pace import RUNGS, SPAN_S, Pace
 from dicomlab.rtv.encode import LiveEncoder
 from dicomlab.rtv.preview import Planes, jpeg_planes
 from dicomlab.rtv.samples import planes_of
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "jpeg", "h264", "lossless"]
 MODES = ("auto", "jpeg", "h264", "lossless")
-_KBIT_S = (4_000, 4_000, 1_500, 500)
+_BITS = (0.15, 0.15, 0.045, 0.015)
 _SMALLER = ((100, 1), (60, 2), (50, 3), (35, 4))
-"""For each rung of the ladder: of H.264; of JPEG the highest quality, and how many times smaller each way."""
+"""For each rung of the ladder: of H.264, bits for a pixel; of JPEG, the best quality and how many times smaller."""
+_LEAST_KBIT_S, _MOST_KBIT_S = 150, 100_000
+"""Less is no picture any more, and little beside what Jupyter says around it."""
 
 Send = Callable[[dict[str, Any], list[Any]], None]
 
@@ -91,12 +93,12 @@ class Pump:
             self._frame, self._waiting = (frame, now), True
             self._change.notify_all()
 
-    def acknowledge(self, number: int, *, shown: bool, broken: bool = False) -> None:
-        """A picture was shown, or was not."""
+    def acknowledge(self, number: int, *, shown: bool, broken: bool = False, ago_s: float = 0.0) -> None:
+        """A picture was shown so long ago, or was not."""
         with self._change:
             if broken:
                 self._key = True
-            was_under_way = self.pace.landed(number, time.monotonic(), shown=shown)
+            was_under_way = self.pace.landed(number, time.monotonic() - ago_s, shown=shown)
             if was_under_way is None and shown:  # a kernel without subshells hears of it when its cell has ended
                 self.counts.lost -= 1
             if was_under_way is not False:
@@ -136,7 +138,7 @@ class Pump:
         """The same in words, with how little it is made to weigh."""
         mode, rung = self.mode, self.pace.rung
         if mode == "h264":
-            return f"h264, {_KBIT_S[rung] / 1000:g} Mbit/s"
+            return f"h264, {self._encodes[2] / 1000:.2g} Mbit/s" if self._encodes else mode
         return f"jpeg, 1/{_SMALLER[rung][1]}" if rung and self._mode == "auto" else mode
 
     # --- to the browser ------------------------------------------------------------------------------------------
@@ -191,11 +193,11 @@ class Pump:
             self._still = False
             self._number += 1
             number = self._number
-            self.pace.left(number, came_s, now)
+            later = self.pace.left(number, came_s, now)
             self.counts.sent += 1
             self.counts.octets += octets
             self.counts.encode_ms += ((now - began) * 1000 - self.counts.encode_ms) / min(self.counts.sent, 30)
-        self._send({"kind": "picture", "n": number, "mode": mode, **content}, buffers)
+        self._send({"kind": "picture", "n": number, "mode": mode, "later": later, **content}, buffers)
 
     def _encoded(self, frame: Frame, mode: str) -> tuple[dict[str, Any], list[Any]]:
         if mode == "lossless":
@@ -214,10 +216,12 @@ class Pump:
         with self._change:
             key, self._key = self._key, False
         height, width = planes[0].shape
-        what = (width, height, _KBIT_S[rung])
-        if self._encoder is None or self._encodes != what:
-            self._encoder = LiveEncoder(width, height, frame.video.rate_hz, kbit_s=what[2])
-            self._encodes, key = what, True
+        bits = _BITS[rung if self._mode == "auto" else min(rung + 1, RUNGS - 1)]
+        kbit_s = round(bits * width * height * float(frame.video.rate_hz) / 1000)
+        kbit_s = min(_MOST_KBIT_S, max(_LEAST_KBIT_S, kbit_s))
+        if self._encoder is None or self._encodes != (width, height, kbit_s):
+            self._encoder = LiveEncoder(width, height, frame.video.rate_hz, kbit_s=kbit_s)
+            self._encodes, key = (width, height, kbit_s), True
         octets = self._encoder.encode(planes, key=key)
         return {"width": self._encoder.size[0], "height": self._encoder.size[1], "key": key}, [octets]
 

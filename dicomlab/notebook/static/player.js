@@ -1,6 +1,7 @@
 // The live player. A picture is decoded beside the page, drawn at once (but only one for each frame of the screen), then acknowledged.
 
 const CODEC = "avc1.42E028";
+const HELD_MS = 100; // how long an acknowledgement waits for that of the next picture, where the kernel lets it
 
 function build({ root, send, state: current }) {
   let state = current();
@@ -48,7 +49,20 @@ function build({ root, send, state: current }) {
   });
 
   // --- pictures ---
-  const acknowledge = (n, shown, broken = false) => send("ack", broken ? { n, shown, broken } : { n, shown });
+  let untold = []; // drawn, or never to be, and not acknowledged yet
+  let waits = 0;
+  const later = new Set();
+  const tell = () => {
+    clearTimeout(waits);
+    const now = performance.now();
+    if (untold.length) send("ack", { pictures: untold.map(({ at, ...one }) => ({ ...one, ago_ms: Math.round(now - at) })) });
+    untold = [];
+  };
+  const acknowledge = (n, shown, broken = false) => {
+    untold.push({ n, shown, broken, at: performance.now() });
+    if (!later.delete(n) || !shown || untold.length > 1) tell();
+    else waits = setTimeout(tell, HELD_MS);
+  };
   const draw = () => {
     const { n, source, width, height } = queue.shift();
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
@@ -205,8 +219,10 @@ function build({ root, send, state: current }) {
       setText(note, state.note || "");
     },
     message(message, buffers) {
-      if (message.kind === "picture") ({ jpeg: asJpeg, h264: asH264, lossless: asLuma })[message.mode](message, buffers[0]);
-      else if (message.kind === "statistics") {
+      if (message.kind === "picture") {
+        if (message.later) later.add(message.n);
+        ({ jpeg: asJpeg, h264: asH264, lossless: asLuma })[message.mode](message, buffers[0]);
+      } else if (message.kind === "statistics") {
         const { figures, counts: [received, sent, shown, passed, lost] } = message;
         how.say(message.state);
         setText(rates, `   ${figure(figures.received_hz, 1)}/s received   ${figure(figures.shown_hz, 1)}/s shown   `
@@ -230,6 +246,7 @@ function build({ root, send, state: current }) {
     goes: () => state.playing || state.recording,
     ended() {
       alive = false;
+      clearTimeout(waits);
       size.disconnect();
       if (decoder && decoder.state !== "closed") decoder.close();
       queue.forEach(({ source }) => source.close && source.close());

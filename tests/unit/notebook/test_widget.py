@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,8 @@ def test_what_goes_on_while_nobody_looks_is_told_once_somebody_does(archive: Arc
         {"kind": "planes", "chosen": 0, "planes": [[0, "q", 1], [9, "z", 0], [0, "z", -1]]}, {"kind": "planes", "chosen": 0, "planes": 5},
         {"kind": "at", "at": {"z": 10**9, "step": -1, "y": 0, "x": 0, "axis": "z"}, "window": [0, 1]},
         {"kind": "at", "at": {"z": 0, "step": 0, "y": 0, "x": 0, "axis": "__class__"}, "window": [float("nan"), -1]},
-        {"kind": "ack", "n": "one", "shown": True}, {"kind": "ack", "n": 10**12, "shown": True}, {"kind": "place", "width": 1e300},
+        {"kind": "ack", "pictures": [{"n": "one", "shown": True, "ago_ms": 0}]}, {"kind": "ack", "pictures": {"n": 1}}, {"kind": "ack"},
+        {"kind": "ack", "pictures": [{"n": 10**12, "shown": True, "ago_ms": -1e300}] * 1000}, {"kind": "place", "width": 1e300},
         {"kind": "mode", "mode": "<script>"}, {"kind": "sort", "name": "__class__", "descending": 1}, {"kind": "choose", "number": 10**9},
         {"kind": "header", "step": 10**9, "z": -10**9}, {"kind": "record", "on": True}, {"kind": "retrieve"}, {"kind": "close"},
         {"kind": "__init__"}, {"kind": 5}, {},
@@ -232,6 +233,12 @@ def test_state_and_twin_mask_patients(archive: Archive) -> None:
     assert {keyword: value for _, keyword, value in shown}["PatientName"] == "•••"
 
 
+def drawn(*pictures: dict[str, Any], ago_ms: Sequence[float] = (0, 0, 0)) -> dict[str, Any]:
+    """What a page says of pictures that it has drawn."""
+    told = [{"n": one["n"], "shown": True, "ago_ms": ms} for one, ms in zip(pictures, ago_ms, strict=False)]
+    return {"kind": "ack", "pictures": told}
+
+
 def test_a_player_sends_no_more_than_the_page_has_room_for(live: LiveStream) -> None:
     with live.play() as player:
         sent: list[dict[str, Any]] = []
@@ -239,11 +246,28 @@ def test_a_player_sends_no_more_than_the_page_has_room_for(live: LiveStream) -> 
         player._take({"kind": "view", "view": "one", "visible": True})
         until(lambda: player.figures["passed_over"] > 10)
         assert len(sent) == 1  # the first travels alone: how long it takes is how long the way is
-        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        player._take(drawn(sent[0]))
         before = player.figures["received"]
         until(lambda: len(sent) == 3 and player.figures["received"] > before + 20)
         assert len(sent) <= 1 + player._pump.window
         assert player.figures["shown"] == 1
+
+
+def test_pictures_are_acknowledged_together_and_each_when_it_was_drawn(live: LiveStream) -> None:
+    with live.play() as player:
+        sent: list[dict[str, Any]] = []
+        player._pump._send = lambda content, buffers: sent.append(content)
+        player._take({"kind": "view", "view": "one", "visible": True})
+        until(lambda: len(sent) == 1)
+        player._take(drawn(sent[0]))
+        until(lambda: len(sent) == 3)
+        player._take(drawn(*sent[1:3], ago_ms=(400, 100)))
+        older, newer = list(player._pump.pace.trips)[-2:]
+        assert newer.at_s - older.at_s == pytest.approx(0.3, abs=0.05)
+        assert player.figures["shown"] == 3
+        until(lambda: len(sent) >= 5)
+        player._take(drawn(*sent[3:5], ago_ms=(float("nan"), float("inf"))))
+        assert all(0 <= trip.at_s <= time.monotonic() for trip in player._pump.pace.trips)
 
 
 def test_a_view_that_comes_to_a_paused_player_has_a_picture(live: LiveStream) -> None:
@@ -256,7 +280,7 @@ def test_a_view_that_comes_to_a_paused_player_has_a_picture(live: LiveStream) ->
         player._take({"kind": "place", "width": 64, "h264": False})
         until(lambda: len(sent) == 1)
         before = player.figures["received"]
-        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        player._take(drawn(sent[0]))
         until(lambda: player.figures["received"] > before + 5)
         assert len(sent) == 1
 
@@ -283,7 +307,7 @@ def test_auto_does_without_h264_where_it_can_not_be_had(live: LiveStream, monkey
         until(lambda: len(sent) == 1)
         assert (sent[0]["mode"], sent[0]["width"], player._pump.error) == ("jpeg", 32, "")
         player._take({"kind": "mode", "mode": "h264"})  # who asks for it is told that there is none
-        player._take({"kind": "ack", "n": sent[0]["n"], "shown": True})
+        player._take(drawn(sent[0]))
         until(lambda: player._pump.error == "no encoder here")
         assert player._pump.mode == "jpeg"
 
