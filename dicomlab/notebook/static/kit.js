@@ -173,7 +173,7 @@ function view({ model, el: place }, name, title, build) {
     if (parts.ended && !parts.alone) parts.ended();
   };
   function end(how) {
-    if (over === "closed" || (over && how === "gone")) return; // known better
+    if (over === "closed" || (over && how === "gone") || (over === "autorestarting" && how === "restarting")) return; // known better
     if (!over) { over = how; quiet(); }
     over = how;
     hold(true, ENDED[how]);
