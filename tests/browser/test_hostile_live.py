@@ -11,6 +11,8 @@ from tests.peers.lab import Desk, Notebook
 
 pytestmark = pytest.mark.browser
 
+NOTE = ".dl-note:not(.dl-kernel)"
+
 BOARD = (
     TEXT
     + """
@@ -126,7 +128,7 @@ def test_transfers(book: Notebook) -> None:
     shows(place, TITLE, f"1 {MARK}")
     harmless(book)
     book.run("gate.set()")
-    shows(place.locator(".dl-note").last, MARK)
+    shows(place.locator(NOTE).last, MARK)
     place.get_by_text(MARK).nth(2 * count - 2).wait_for()
     shows(place, "not complete: <script>", "characters)")
     harmless(book)
@@ -197,7 +199,7 @@ def test_the_stack_viewer(book: Notebook) -> None:
     first.locator("[data-drawn]").first.wait_for()
     assert MARK in first.get_by_label("Series").text_content()
     shows(first.locator(".dl-status"), "width", MARK)
-    shows(first.locator(".dl-note"), FILE_SHOWN)
+    shows(first.locator(NOTE), FILE_SHOWN)
     pane.press("m")
     shows(first.locator(".dl-header"), "Manufacturer", MARK, PERSON_SHOWN, "characters)")
     pane.hover()
@@ -205,7 +207,7 @@ def test_the_stack_viewer(book: Notebook) -> None:
     shows(labelled.locator(".dl-legend"), MARK[:50])
     labelled.locator(".dl-pane").first.hover()
     shows(labelled.locator(".dl-status .dl-push"), MARK[:50])
-    shows(gone.locator(".dl-note"), f"0 {FILE_SHOWN}.dcm: can't be read")
+    shows(gone.locator(NOTE), f"0 {FILE_SHOWN}.dcm: can't be read")
     harmless(book)
 
 
@@ -247,7 +249,7 @@ def test_the_player(book: Notebook) -> None:
     place.get_by_role("img", name="(0099,1010):").wait_for()
     place.get_by_role("button", name="Keep this frame").click()
     place.get_by_role("button", name="Record (r)").click()
-    shows(place.locator(".dl-note"), f"taken {FILE_SHOWN}")
+    shows(place.locator(NOTE), f"taken {FILE_SHOWN}")
     harmless(book)
     for words in ("SDP", "metadata"):
         wire.get_by_label("Filter messages").fill(words)

@@ -247,8 +247,9 @@ class Desk:
 
     @contextmanager
     def cells(self, name: str, *cells: str) -> Iterator[Notebook]:
-        """Open a new notebook of these code cells and run it; no cell may fail."""
-        with self.open(self.lab.write(name, cells)) as book:
+        """Open a new notebook of these code cells, in a folder of its own, and run it; no cell may fail."""
+        (self.lab.root / name).mkdir(exist_ok=True)
+        with self.open(self.lab.write(f"{name}/{name}", cells)) as book:
             book.run_all()
             assert book.errors == []
             yield book
