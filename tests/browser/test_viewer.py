@@ -74,6 +74,29 @@ def test_a_panel_of_another_size_stretches_no_picture(book: Notebook, screen) ->
         book.page.set_viewport_size(size)
 
 
+def test_a_panel_that_has_no_size_for_a_moment_keeps_its_picture(book: Notebook, screen) -> None:
+    """As while a theme loads: a picture drawn to fit nothing was stretched over the panel, all of it crosshair."""
+    sizes = book.page.evaluate(
+        """async (pane) => {
+            const sizes = [], canvas = pane.querySelector('canvas');
+            const size = () => sizes.push([canvas.width, canvas.height].join('x'));
+            const frames = async () => { for (let n = 0; n < 3; n += 1) await new Promise(requestAnimationFrame); };
+            size();
+            pane.parentNode.style.display = 'none';
+            pane.dispatchEvent(new KeyboardEvent('keydown', {key: '+'}));
+            await frames();
+            size();
+            pane.parentNode.style.display = '';
+            pane.dispatchEvent(new KeyboardEvent('keydown', {key: '-'}));
+            await frames();
+            size();
+            return sizes;
+        }""",
+        screen.element_handle(),
+    )
+    assert len(set(sizes)) == 1, sizes
+
+
 def test_dragging_and_presets_change_the_window(book: Notebook, screen) -> None:
     before = [float(x) for x in book.ask("viewer.window").strip("()").split(",")]
     box = screen.bounding_box()

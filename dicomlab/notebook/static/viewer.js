@@ -134,8 +134,9 @@ function pane(axisNumber, act) {
 
   const draw = (plane, info, state, lines, words) => {
     const ratio = window.devicePixelRatio || 1;
-    const width = Math.max(1, Math.round(node.clientWidth * ratio));
-    const height = Math.max(1, Math.round(node.clientHeight * ratio));
+    const width = Math.round(node.clientWidth * ratio);
+    const height = Math.round(node.clientHeight * ratio);
+    if (!width || !height) return; // while a theme loads: what was drawn to fit nothing would be stretched over the panel
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const context = canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
@@ -300,7 +301,7 @@ function build({ root, send, state: current }) {
   );
 
   const size = new ResizeObserver(() => redraw()); // a picture that the page stretches lies about its shape
-  size.observe(grid);
+  panes.forEach((one) => size.observe(one.node));
   const store = planeStore(send, () => redraw());
   const viewOf = (axis) => state.views.find((one) => one.axis === axis);
 
