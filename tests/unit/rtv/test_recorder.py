@@ -42,6 +42,7 @@ def recorded(to: Path, form: str, *, seconds: float = 0.4, **options: Any) -> Re
     given = {"format": SMALL, "rate_hz": 50, "loop": True, **STUDY, **options}
     cast = Broadcast(given.pop("video", PICTURES), **given)
     with LiveStream(cast) as live, cast:
+        next(live.frames(1))  # on a machine that is busy the first may come after the time of a recording
         report: Report = live.record(to, seconds=seconds, form=form, progress=False)
     return report
 
