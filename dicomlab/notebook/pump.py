@@ -58,7 +58,7 @@ class Pump:
         self._frame: tuple[Frame, float] | None = None
         self._waiting = False
         self._still = False
-        """Whether the frame that waits is shown though pictures don't move."""
+        """Whether a view came that has no picture yet: it gets one though pictures don't move."""
         self.pace = Pace()
         self._number = 0
         self._encoder: LiveEncoder | None = None
@@ -114,16 +114,16 @@ class Pump:
             for name, value in changes.items():
                 setattr(self, name, value)
             if not (self.playing and self.visible) and not changes.keys().isdisjoint(("playing", "visible")):
-                self._waiting = self._still = False  # what came before is not shown when it goes on
+                self._waiting = self._waiting and self._still  # what came before is not shown when it goes on
                 self.pace.stopped()
             self._change.notify_all()
 
     def refresh(self) -> None:
-        """Send the newest frame once more, to a view that came later: it has a picture though the player is paused."""
+        """Send the newest frame once more, or the first that comes, to a new view: it has a picture though paused."""
         with self._change:
             if self._frame is not None:
                 self._frame, self._waiting = (self._frame[0], time.monotonic()), True
-            self._still, self._key = self._waiting, True
+            self._still = self._key = True
             self._change.notify_all()
 
     @property
