@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from struct import Struct
 from types import TracebackType
 from typing import Self
 
@@ -47,6 +48,9 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 OnStep = Callable[[Event, State, str, State], None]
 """Told of a step of the state machine: event, state before, action, state after."""
+
+
+_LENGTH = Struct(">I")
 
 
 class Connection:
@@ -257,15 +261,15 @@ class Connection:
 
     def _tap_sent(self, buffers: Sequence[Octets]) -> None:
         """One event for each PDU: whole ones, or the header of a P-DATA-TF and the fragment that follows it."""
-        tap, waiting = self._taps[1], iter(buffers)
+        record, channel, waiting = self._taps[1].pdu, self.channel, iter(buffers)
         for one in waiting:
             at, length = 0, len(one)
             while at < length:
-                size = pdu.HEADER_OCTETS + int.from_bytes(one[at + 2 : at + 6], "big")
+                size = pdu.HEADER_OCTETS + _LENGTH.unpack_from(one, at + 2)[0]
                 if at + size > length:
-                    tap.pdu(self.channel, one[at:], size, next(waiting))
+                    record(channel, one[at:] if at else one, size, next(waiting))
                 else:
-                    tap.pdu(self.channel, one[at : at + size], size)
+                    record(channel, one[at : at + size] if size < length else one, size)
                 at += size
 
     # --- ending ----------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ PS3.8 §9.3, Annex E.2.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from dicomlab.dimse import pdu
 from dicomlab.dimse.pdu import Octets
 from dicomlab.model.reading import Direction
 from dicomlab.model.trace import CAP_OCTETS, SHOWN_OCTETS, Channel
 
+_LENGTH = Struct(">I")
 _CONTROL = 11
 """Where the message control header of the first value of a P-DATA-TF PDU lies."""
 _ALONE = 10
@@ -48,7 +51,7 @@ class Tap:
             self._left = wanted
         elif size <= self._left:
             self._left -= size
-        elif int.from_bytes(octets[6:_ALONE], "big") + _ALONE == size:
+        elif _LENGTH.unpack_from(octets, 6)[0] + _ALONE == size:
             wanted = min(max(self._left, SHOWN_OCTETS), wanted)
             self._left -= size
         else:  # a command may follow in the same PDU

@@ -9,7 +9,7 @@ from dicomlab.dimse.dissect import dissect
 from dicomlab.dimse.tap import Tap
 from dicomlab.model.trace import CAP_OCTETS, SHOWN_OCTETS, Channel, Trace
 
-ROOM = 10_000
+ROOM = CAP_OCTETS * 5 // 8
 
 
 def data(octets: bytes, control: int = 0) -> bytes:
