@@ -65,6 +65,8 @@ class Volume(Summarised):
     ----------
     series_uid : str
         Series Instance UID.
+    frame_of_reference_uid : str
+        Whose millimetres those of :attr:`affine` are (PS3.3 §C.7.4.1); empty where none is said.
     modality : str
     shape : tuple of int
         (slices, rows, columns), with a dimension before it and the samples behind where there are several.
@@ -87,6 +89,7 @@ class Volume(Summarised):
         image = self._image
         self.fictional = False
         self.series_uid: str = image.value("SeriesInstanceUID", "")
+        self.frame_of_reference_uid = self._first.frame_of_reference_uid
         self.modality: str = image.value("Modality", "")
         self.description: str = image.value("SeriesDescription", "")
         self.notes = (*stack.notes, *notes, *([_PALETTE] if self._palette else []))

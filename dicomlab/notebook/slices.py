@@ -88,8 +88,7 @@ def plot(
     step : int
         Which step of a volume with a fourth dimension.
     dose : Volume, optional
-        Drawn over it in colour with isodose lines, where both lie in one frame of reference; looked up between its
-        points for the figure only.
+        Drawn over it in colour with isodose lines; looked up between its points for the figure only.
     ax : matplotlib Axes, optional
         Where to, for one plane.
 
@@ -101,14 +100,15 @@ def plot(
     Raises
     ------
     UsageError
-        No such plane, index or window; a dose or a volume that lies on no regular grid.
+        No such plane, index or window; a dose or a volume that lies on no regular grid; a dose in another frame of
+        reference (PS3.3 §C.7.4.1), or nowhere near the volume.
     """
     import matplotlib.pyplot as plt
 
     if plane is not None and plane not in _PLANES:
         raise UsageError(f"plane is one of {', '.join(_PLANES)}, not {plane!r}")
     if dose is not None:
-        _ = volume.affine, dose.affine  # both must have one: these say why not
+        _together(volume, dose)
     how = _How(volume, window, step, dose)
     if plane is None:
         if ax is not None:
@@ -144,7 +144,8 @@ def _draw(how: _How, plane: str, index: int | None, ax: Any) -> Any:
     ax.imshow(cut.values, extent=cut.extent, aspect="equal", interpolation="nearest", **grey)
     over = _overlay(dose, dose_on(volume, dose, plane, at % count), cut, ax) if dose is not None else None
     _frame(cut, ax)
-    title = f"{visible(volume.modality, _WORD)} {_TITLES[plane]} {at % count} of {count}"
+    which = f"{_TITLES[plane]} {at % count + 1} of {count} ({plane} {at % count})"
+    title = f"{visible(volume.modality, _WORD)} {which}"
     ax.set_title(title.strip(), fontsize=10, parse_math=False)
     known = volume.regular
     ax.set_xlabel("mm" if known else "mm or pixels", fontsize=8)
@@ -256,6 +257,22 @@ def _limits(
 
 
 # --- dose ------------------------------------------------------------------------------------------------------------
+
+
+def _together(volume: Volume, dose: Volume) -> None:
+    """That a dose lies where the volume lies: over other images it would be a wrong picture, not an empty one."""
+    to_dose = np.linalg.inv(dose.affine) @ volume.affine  # both must have one: these say why not
+    here, there = volume.frame_of_reference_uid, dose.frame_of_reference_uid
+    if here and there and here != there:
+        raise UsageError(
+            f"the dose lies in frame of reference {there}, the volume in {here}: only a registration says how they lie"
+            " to each other"
+        )
+    edges = [(0, count - 1) for count in _steps(volume, 0).shape[2::-1]]
+    corners = np.stack(np.meshgrid(*edges, [1]), -1).reshape(-1, 4) @ to_dose.T
+    last = np.array(_steps(dose, 0).shape[2::-1]) - 1
+    if (corners[:, :3].max(0) < 0).any() or (corners[:, :3].min(0) > last).any():
+        raise UsageError("no voxel of the volume lies within the grid of the dose: are they of one patient?")
 
 
 def _overlay(dose: Volume, found: NDArray[np.float64], cut: _Cut, ax: Any) -> Any:

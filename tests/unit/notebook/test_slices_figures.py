@@ -64,7 +64,7 @@ def test_what_an_image_says_is_no_formula(tmp_path: Path) -> None:
         found = volume(tmp_path / "a", hostile)
     ax = found.plot("z", 3, dose=found)
     ax.figure.canvas.draw()
-    assert ax.get_title() == "$^$ slice 3 of 6"
+    assert ax.get_title() == "$^$ slice 4 of 6 (z 3)"
     assert ax.figure.axes[1].get_ylabel().startswith("dose ($_$); ")
 
 
@@ -119,7 +119,6 @@ def test_a_dose_is_looked_up_where_the_voxels_are(tmp_path: Path) -> None:
         x = dataset.ImagePositionPatient[0] + 8.0 * np.arange(64)
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
         dataset.PixelData = np.tile((x + 1000).round().astype(np.int16), (64, 1)).tobytes()
-        dataset.FrameOfReferenceUID = "1.2.3"
 
     ct, dose = volume(tmp_path / "ct"), volume(tmp_path / "dose", coarse)
     found = dose_on(ct, dose, "z", 2)
@@ -143,10 +142,34 @@ def test_a_dose_is_shown_where_it_is_highest_in_gray(tmp_path: Path) -> None:
 
     ct, dose = volume(tmp_path / "ct"), volume(tmp_path / "dose", hot)
     axes = ct.plot(dose=dose)
-    assert [ax.get_title() for ax in axes] == ["CT slice 4 of 6", "CT row 10 of 64", "CT column 20 of 64"]
+    assert [ax.get_title() for ax in axes] == [
+        "CT slice 5 of 6 (z 4)", "CT row 11 of 64 (y 10)", "CT column 21 of 64 (x 20)",
+    ]  # fmt: skip
     assert [float(ax.images[1].get_array().max()) for ax in axes] == pytest.approx([60.0] * 3)
     assert axes[0].figure.axes[3].get_ylabel() == "dose (Gy); lines: % of the highest, 60 Gy"
-    assert ct.plot("z", 0, dose=dose).get_title() == "CT slice 0 of 6"
+    assert ct.plot("z", 0, dose=dose).get_title() == "CT slice 1 of 6 (z 0)"
+
+
+def test_a_dose_of_elsewhere_is_not_drawn_over_a_patient(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    def other(dataset: Any, _: int) -> None:
+        dataset.FrameOfReferenceUID = "1.2.3"
+
+    def away(dataset: Any, _: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y + 64 * 4, z]
+
+    def unsaid(dataset: Any, _: int) -> None:
+        del dataset.FrameOfReferenceUID
+
+    ct = volume(tmp_path / "ct")
+    with pytest.raises(UsageError, match=r"frame of reference 1\.2\.3"):
+        ct.plot(dose=volume(tmp_path / "other", other))
+    with pytest.raises(UsageError, match="no voxel of the volume"):
+        ct.plot(dose=volume(tmp_path / "away", away))
+    assert plt.get_fignums() == []
+    assert len(ct.plot(dose=volume(tmp_path / "unsaid", unsaid))) == 3
 
 
 def test_a_volume_without_a_grid_is_drawn_without_directions(tmp_path: Path) -> None:
