@@ -24,8 +24,9 @@ _ALONE = 10
 class Tap:
     """Records the PDUs of one direction.
 
-    Of each data set so many octets are kept as a trace keeps of one message, and of each further PDU its start: those
-    are pixels, of which a view shows no more, and what is copied into fresh memory is most of what a trace costs.
+    Of each data set so many octets are kept as a trace keeps of one message: PDUs that fit, whole; of the one that does
+    not, as many as half of the room that is left; of each further its start. Those are pixels, of which a view shows no
+    more, and what is copied into fresh memory is most of what a trace costs.
     """
 
     __slots__ = ("_direction", "_left")
@@ -52,7 +53,7 @@ class Tap:
         elif size <= self._left:
             self._left -= size
         elif _LENGTH.unpack_from(octets, 6)[0] + _ALONE == size:
-            wanted = min(max(self._left, SHOWN_OCTETS), wanted)
+            wanted = min(max(self._left // 2, SHOWN_OCTETS), wanted)
             self._left -= size
         else:  # a command may follow in the same PDU
             self._left = wanted

@@ -32,7 +32,7 @@ Dissect = Callable[[bytes], str]
 Buffer = bytes | bytearray | memoryview
 
 MAX_EVENTS = 20_000
-CAP_OCTETS = 8 * 1024
+CAP_OCTETS = 16 * 1024
 SHOWN_OCTETS, SHOWN_MESSAGES = 256, 50
 
 

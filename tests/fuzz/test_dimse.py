@@ -181,13 +181,17 @@ def test_a_value_cut_anywhere_is_put_together_again(
 # --- our listener ------------------------------------------------------------------------------------------------------
 
 
-def said_to(port: int, pieces: Sequence[bytes]) -> bytes:
-    """Say this, then no more; all that comes back until the other side ends it."""
+def said_to(port: int, pieces: Sequence[bytes], release: Sequence[bytes] = (), due: int = 0) -> bytes:
+    """Say this, and when so many octets are there the release, then no more; all that comes back to the end."""
     with socket.create_connection((LOOPBACK, port), timeout=20) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         heard = bytearray()
         with suppress(OSError):
             for piece in pieces:
+                sock.sendall(piece)
+            while len(heard) < due and (octets := sock.recv(1 << 16)):
+                heard += octets
+            for piece in release:
                 sock.sendall(piece)
             sock.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
@@ -218,14 +222,16 @@ def test_conversations_gone_wrong_at_our_listener(archive: Archive, talks: dict[
 def test_a_conversation_cut_in_two_anywhere_is_the_same(
     archive: Archive, talks: dict[str, Talk], name: str, step: int
 ) -> None:
-    """TCP may deliver any number of octets at a time."""
-    port = archive.node.address.port
-    whole = b"".join(talks[name].requestor)
-    expected = said_to(port, [whole])
-    assert expected.endswith(pdu.encode(pdu.ReleaseReply()))
-    ends = {len(whole) - n for n in range(1, 12)} | set(range(1, min(len(whole), 1500), step))
-    for at in sorted(ends):
-        assert said_to(port, [whole[:at], whole[at:]]) == expected, at
+    """TCP may deliver any number of octets at a time. Who releases too early may get fewer answers: this one waits."""
+    port, talk = archive.node.address.port, talks[name]
+    asked, release = b"".join(talk.requestor[:-1]), talk.requestor[-1]
+    expected = b"".join(talk.acceptor)
+    assert (release, expected[-10:]) == (pdu.encode(pdu.ReleaseRequest()), pdu.encode(pdu.ReleaseReply()))
+    due = len(expected) - 10
+    for at in sorted({*range(len(asked) - 12, len(asked)), *range(1, min(len(asked), 1500), step)}):
+        assert said_to(port, [asked[:at], asked[at:]], [release], due) == expected, at
+    for at in range(1, len(release)):
+        assert said_to(port, [asked], [release[:at], release[at:]], due) == expected, at
 
 
 # --- our Node ----------------------------------------------------------------------------------------------------------
