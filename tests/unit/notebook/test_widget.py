@@ -233,6 +233,18 @@ def test_state_and_twin_mask_patients(archive: Archive) -> None:
     assert {keyword: value for _, keyword, value in shown}["PatientName"] == "•••"
 
 
+def test_a_page_gets_no_more_rows_than_any_can_show(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomlab.notebook.browser.MAX_ROWS", 3)
+    with browser(archive) as face:
+        face._take({"kind": "all", "open": True})
+        assert len(face._seen_rows[0]) > 3
+        sent: list[Any] = []
+        face._channel.send = lambda content, buffers=None: sent.append(content)
+        for asked in ({"start": 0, "stop": 10**9}, {"start": 1, "stop": 3}):
+            face._take({"kind": "rows", "version": face._version, **asked})
+        assert [len(one["rows"]) for one in sent] == [3, 2]
+
+
 def drawn(*pictures: dict[str, Any], ago_ms: Sequence[float] = (0, 0, 0)) -> dict[str, Any]:
     """What a page says of pictures that it has drawn."""
     told = [{"n": one["n"], "shown": True, "ago_ms": ms} for one, ms in zip(pictures, ago_ms, strict=False)]
