@@ -19,7 +19,7 @@ from dicomlab.model.columns import column, format_tag
 from dicomlab.model.instance import Instance
 from dicomlab.model.options import options
 from dicomlab.model.summary import Summarised, Summary, visible
-from dicomlab.notebook.html import MAX_OCTETS, Markup, el, style
+from dicomlab.notebook.html import MAX_OCTETS, Markup, el, scrolled, style
 from dicomlab.part10.medium import medium_errors
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ class _Budget:
 def _table(rows: tuple[ElementRow, ...], budget: _Budget) -> Markup:
     head = el("tr", *(el("th", name, scope="col") for name in _COLUMNS))
     body = [made for row in rows if (made := _shown(row, budget))]
-    return el("div", el("table", el("thead", head), el("tbody", *body), cls="dl-rows dl-elements"), cls="dl-scroll")
+    return scrolled(el("table", el("thead", head), el("tbody", *body), cls="dl-rows dl-elements"), "Elements")
 
 
 def _shown(row: ElementRow, budget: _Budget) -> Markup | None:

@@ -69,7 +69,7 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
         head = el("tr", *(el("th", name, scope="col") for name in summary.columns))
         body = [el("tr", *map(_cell, row)) for row in rows]
         table = el("table", el("thead", head), el("tbody", *body), cls="dl-rows")
-        parts.append(el("div", table, cls="dl-scroll"))
+        parts.append(scrolled(table, summary.title))
     hidden = summary.hidden_rows + len(summary.rows) - len(rows)
     if hidden:
         parts.append(el("div", f"… {hidden:,} more rows", cls="dl-more"))
@@ -81,6 +81,11 @@ def _render(summary: Summary, rows: list[tuple[str, ...]], picture: Markup | Non
     if summary.letter:
         parts.append(el("div", *map(_letter_line, summary.letter), cls="dl-letter"))
     return el("div", style("summary"), *parts, cls="dl")
+
+
+def scrolled(table: Markup, says: str) -> Markup:
+    """A table that may be wider than the page: named, and reached by keyboard where the browser does not see to it."""
+    return el("div", table, cls="dl-scroll", tabindex="0", role="region", **{"aria-label": says})
 
 
 def _cell(text: str) -> Markup:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import Message, Trace
 from dicomlab.notebook.diagram import parties_of
-from dicomlab.notebook.html import Markup, el, style
+from dicomlab.notebook.html import Markup, el, scrolled, style
 from dicomlab.notebook.message import body
 
 MOST_OCTETS = 19_700
@@ -62,7 +62,7 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
         parts.append(_strip(states))
     if rows:
         table = el("table", el("thead", el("tr", *head)), el("tbody", *rows), cls="dl-ladder")
-        parts.append(el("div", table, cls="dl-scroll"))
+        parts.append(scrolled(table, "Messages"))
     if shown < len(trace):
         parts.append(el("div", _counted(len(trace) - shown), cls="dl-more"))
     if opened < len(trace):

@@ -8,7 +8,7 @@ from itertools import islice
 from dicomlab.model.reading import Field
 from dicomlab.model.summary import visible
 from dicomlab.model.trace import SHOWN_OCTETS, Message
-from dicomlab.notebook.html import MAX_OCTETS, Markup, el, preformatted, style
+from dicomlab.notebook.html import MAX_OCTETS, Markup, el, preformatted, scrolled, style
 
 COLOURS = 8
 _WIDTH = 16
@@ -73,7 +73,7 @@ def body(message: Message, most_fields: int, most_lines: int = SHOWN_OCTETS // _
         names = ("field", "value", "meaning", "octets", "standard")
         head = el("tr", *(el("th", name, scope="col") for name in names))
         table = el("table", el("thead", head), el("tbody", *rows), cls="dl-fields")
-        parts.append(el("div", table, cls="dl-scroll"))
+        parts.append(scrolled(table, "Fields"))
     if len(fields) > most_fields:
         parts.append(el("div", f"… more fields: wire[{message.number}]", cls="dl-more"))
     if message.event.direction == "note":

@@ -19,7 +19,7 @@ from typing import Any
 from dicomlab.errors import DicomlabError
 from dicomlab.model.summary import Summarised, Summary, visible
 from dicomlab.model.trace import Trace, trace
-from dicomlab.notebook.html import Markup, el, preformatted, style
+from dicomlab.notebook.html import Markup, el, preformatted, scrolled, style
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _live(live: Summary) -> Iterator[Markup]:
     if live.rows:
         head = el("tr", *(el("th", name, scope="col") for name in live.columns[:6]))
         rows = (el("tr", *(el("td", visible(cell, 60)) for cell in row[:6])) for row in live.rows[:3])
-        yield el("div", el("table", el("thead", head), el("tbody", *rows), cls="dl-rows"), cls="dl-scroll")
+        yield scrolled(el("table", el("thead", head), el("tbody", *rows), cls="dl-rows"), live.title)
 
 
 def model_map(archive: Any) -> ModelMap:

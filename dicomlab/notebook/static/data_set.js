@@ -12,7 +12,7 @@ function build({ root, state }) {
   const names = ["tag", "keyword", "VR", "value", "meaning"].map((name) => el("th", { scope: "col" }, name));
   const table = el("table", { cls: "dl-rows dl-elements" }, el("thead", {}, el("tr", {}, names)), body);
   const note = el("div", { cls: "dl-more" });
-  root.append(title, el("div", { cls: "dl-bar" }, search, counted.node), el("div", { cls: "dl-scroll dl-tall", tabindex: "0", role: "region", "aria-label": "Elements" }, table), note);
+  root.append(title, el("div", { cls: "dl-bar" }, search, counted.node), el("div", { cls: "dl-scroll dl-tall", tabIndex: 0, role: "region", "aria-label": "Elements" }, table), note);
 
   /** The rows that hold all words, with the sequences around them. */
   function found(words) {

@@ -40,7 +40,7 @@ def test_no_value_becomes_markup(value: str) -> None:
     summary = Summary(value, ((value, value),), (value,), ((value,),), 3, 2, (value,), (value,))
     tags = parsed(render(summary))
     assert tags.tags <= {"div", "style", "table", "thead", "tbody", "tr", "th", "td", "pre"}
-    assert tags.attributes <= {"class", "scope"}
+    assert tags.attributes <= {"aria-label", "class", "role", "scope", "tabindex"}
 
 
 def test_no_script_no_id_no_address() -> None:

@@ -105,7 +105,7 @@ def test_nothing_that_crossed_becomes_markup(text: str) -> None:
     tags = parsed(ladder(wire))
     allowed = {"div", "span", "style", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre", "b"}
     assert tags.tags <= allowed
-    assert tags.attributes <= {"class", "scope", "colspan", "title", "style"}
+    assert tags.attributes <= {"class", "scope", "colspan", "title", "style", "aria-label", "role", "tabindex"}
     assert parsed(wire[0]._repr_html_()).tags <= allowed
 
 
