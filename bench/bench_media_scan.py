@@ -71,7 +71,7 @@ def executors(stack: ExitStack, scratch: Path) -> Iterator[tuple[str, Executor |
     from dask.distributed import Client, LocalCluster
 
     stack.enter_context(dask.config.set({"temporary-directory": str(scratch / "dask")}))
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
     cluster = stack.enter_context(LocalCluster(**options))
     yield "2 Dask workers", stack.enter_context(Client(cluster)).get_executor(pure=False)
 

@@ -17,6 +17,7 @@ from dicomlab.notebook.message import body
 MOST_OCTETS = 19_700
 _OPENING = 0.55
 """Of the octets of a ladder, those after which lines no longer open."""
+_TIME = len("12345.6")
 _FIELDS, _OCTET_LINES = 18, 4
 _TEXT = 140
 _ALIKE = 3
@@ -47,13 +48,13 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
     for run in _runs(trace):
         first = run[0]
         row = _row(first, parties, opens=size < octets * _OPENING) if len(run) == 1 else _folded(run, parties)
-        if size + len(row.encode()) > octets and len(run) == 1:
+        if size + _weight(row, run) > octets and len(run) == 1:
             row = _row(first, parties, opens=False)
-        if size + len(row.encode()) > octets:
+        if size + _weight(row, run) > octets:
             break
         opened += "<details" in row
         shown += len(run)
-        size += len(row.encode())
+        size += _weight(row, run)
         rows.append(row)
         states += [m.reading.state.partition(" ")[0] for m in run if m.reading.state]
     title = f"Trace: {len(trace):,} messages, {trace.octets:,} octets"
@@ -70,6 +71,15 @@ def ladder(trace: Trace, octets: int = MOST_OCTETS) -> str:
     if trace.dropped:
         parts.append(el("div", f"⚠ {trace.dropped:,} older events fell out of the ring", cls="dl-note"))
     return el("div", style("message", "ladder"), *parts, cls="dl")
+
+
+def _weight(row: Markup, run: Sequence[Message]) -> int:
+    """The octets of a row, whatever time it says: as much is shown of the same messages when they come faster."""
+    return len(row.encode()) + _TIME - len(_when(run[-1]))
+
+
+def _when(message: Message) -> str:
+    return f"{message.at_ms:.1f}"
 
 
 def _counted(left_out: int) -> str:
@@ -122,7 +132,7 @@ def _halves(parties: Sequence[str]) -> int:
 
 def _row(message: Message, parties: Sequence[str], *, opens: bool) -> Markup:
     event, reading = message.event, message.reading
-    when = el("td", f"{message.at_ms:.1f}", cls="dl-number")
+    when = el("td", _when(message), cls="dl-number")
     if event.direction == "note" or not parties:
         plan = el("div", f"plan: {reading.text}", cls="dl-told")
         across = el("td", plan, colspan=str(_halves(parties)), cls="dl-gap")
@@ -140,7 +150,7 @@ def _folded(run: Sequence[Message], parties: Sequence[str]) -> Markup:
     kind = run[0].reading.text.partition(":")[0]
     size = sum(message.event.size for message in run)
     line = f"{len(run):,} more {kind}: {run[0].number} to {run[-1].number}"
-    cells = el("td", f"{run[-1].at_ms:.1f}", cls="dl-number"), el("td", f"{size:,}", cls="dl-number"), el("td", "")
+    cells = el("td", _when(run[-1]), cls="dl-number"), el("td", f"{size:,}", cls="dl-number"), el("td", "")
     return el("tr", *cells, *_said(run[0], parties, line, opens=False), cls="dl-more")
 
 

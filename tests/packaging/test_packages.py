@@ -80,7 +80,7 @@ from concurrent.futures import Executor
 import dask
 from dask.distributed import Client, LocalCluster
 dask.config.set({"temporary-directory": "scratch"})
-with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster, Client(cluster) as client:
     assert len(media.scan(executor=client.get_executor(pure=False), progress=False).instances) == 5
 """,
     "iso": PHANTOM + 'media.write("disc.iso", progress=False)\nassert dicomlab.MediaSet("disc.iso").verify()',

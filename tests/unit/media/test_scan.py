@@ -308,7 +308,7 @@ def executor_of(kind: str, processes: Executor) -> Iterator[Executor]:
         import dask
         from dask.distributed import Client, LocalCluster
 
-        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
         with (
             TemporaryDirectory() as scratch,
             dask.config.set({"temporary-directory": scratch}),
