@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,24 +22,24 @@ class Page:
 
     def __init__(self) -> None:
         self.shown: list[int] = []
+        self.step = threading.Event()
+        """Never set: a wait that ends by itself."""
         self.pump = Pump(self._take, "jpeg", 80)
 
     def _take(self, content: dict[str, Any], _: list[Any]) -> None:
         self.shown.append(content["n"])
         self.pump.acknowledge(content["n"], shown=True)
 
-    def came(self, frames: int = 3) -> int:
-        """So many frames come, one after the other; how many pictures have been shown then."""
+    def takes(self, frames: int = 3) -> None:
         for _ in range(frames):
             self.pump.take(Frame(SMALL, 0, np.zeros(SMALL.frame_octets, np.uint8)))
-            time.sleep(0.05)
-        return len(self.shown)
 
     def has(self, pictures: int) -> None:
+        """So many pictures come, and then no more."""
         deadline = time.monotonic() + 10
         while len(self.shown) < pictures and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)
+            self.step.wait(0.01)
+        self.step.wait(0.1)
         assert len(self.shown) == pictures
 
 
@@ -54,12 +55,12 @@ def test_a_view_that_is_paused_before_a_frame_came_gets_the_first(page: Page) ->
     page.pump.set(visible=True)
     page.pump.refresh()
     page.pump.set(playing=False)
-    page.came()
+    page.takes()
     page.has(1)
 
 
 def test_a_view_that_comes_while_it_is_paused_gets_the_newest(page: Page) -> None:
-    page.came()
+    page.takes()
     page.pump.set(playing=False)
     page.pump.set(visible=True)
     page.has(0)
@@ -71,15 +72,18 @@ def test_a_paused_view_that_is_hidden_gets_its_picture_when_it_is_seen(page: Pag
     page.pump.set(playing=False, visible=True)
     page.pump.refresh()
     page.pump.set(visible=False)
-    assert page.came() == 0
+    page.takes()
+    page.has(0)
     page.pump.set(visible=True)
     page.has(1)
 
 
 def test_a_paused_player_sends_nothing_by_itself(page: Page) -> None:
     page.pump.set(visible=True)
-    before = page.came()
+    page.takes(1)
+    page.has(1)
     page.pump.set(playing=False)
-    assert page.came() == before
+    page.takes()
+    page.has(1)
     page.pump.set(playing=True)
-    page.has(before + 1)  # the newest, at once
+    page.has(2)  # the newest, at once
