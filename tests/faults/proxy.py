@@ -159,13 +159,25 @@ class TcpProxy(_Proxy):
 
     async def _serve(self, start: Callable[[Awaitable[None]], None]) -> None:
         while True:
-            client, _ = await self._loop.sock_accept(self._socket)
+            client = await self._accept()
             self._accepted.append(client)
             number = len(self.connections)
             connection = Connection()
             self.connections.append(connection)
             plan = self._plans[number] if number < len(self._plans) else self._others
             start(self._relay(client, connection, plan))
+
+    async def _accept(self) -> socket.socket:
+        """The next connection. asyncio's own loses one that comes in the moment in which the wait for it is cancelled."""
+        while True:
+            comes = self._loop.create_future()
+            self._loop.add_reader(self._socket, _come, comes)
+            try:
+                await comes
+            finally:
+                self._loop.remove_reader(self._socket)
+            with suppress(BlockingIOError):
+                return self._socket.accept()[0]
 
     async def _relay(self, client: socket.socket, connection: Connection, plan: Plan) -> None:
         server = socket.socket()
@@ -283,6 +295,11 @@ class TcpProxy(_Proxy):
         await under_way.put((self._loop.time() + lane.delay_s, item))
         if isinstance(item, Stall):
             await self._resumed.wait()
+
+
+def _come(what: asyncio.Future[None]) -> None:
+    if not what.done():
+        what.set_result(None)
 
 
 async def _delivered(target: socket.socket) -> None:
