@@ -105,6 +105,9 @@ dicomlab.inspect(get_testdata_file("reportsi.dcm")).live()
         rows = where.locator("tbody tr")
         rows.first.wait_for()
         folded = rows.count()
+        expect(where.get_by_role("region", name="Elements")).to_have_attribute(
+            "tabindex", "0"
+        )  # it scrolls by keyboard
         where.locator("button[aria-expanded='false']").last.click()
         expect(rows).not_to_have_count(folded)
         assert rows.count() > folded
