@@ -241,9 +241,16 @@ class Connection:
         self._transmit(pdu.encode(value))
 
     def _transmit(self, *buffers: Octets) -> None:
-        """Hand whole PDUs to the socket: the one place where octets leave, and where sending is tapped."""
-        if self.channel.trace is not None:
-            self._tap_sent(buffers)
+        """Hand whole PDUs to the socket, P-DATA-TF in pairs of header and fragment, else one buffer.
+
+        The one place where octets leave, and where sending is tapped.
+        """
+        if self.channel.trace is None:
+            pass
+        elif len(buffers) > 1:
+            self._taps[1].message(self.channel, buffers)
+        else:
+            self._tap_sent(buffers[0])
         left: Sequence[Octets] = buffers
         try:
             while left:
@@ -259,18 +266,13 @@ class Connection:
             if left is not buffers:
                 release_views(list(left[:1]))
 
-    def _tap_sent(self, buffers: Sequence[Octets]) -> None:
-        """One event for each PDU: whole ones, or the header of a P-DATA-TF and the fragment that follows it."""
-        record, channel, waiting = self._taps[1].pdu, self.channel, iter(buffers)
-        for one in waiting:
-            at, length = 0, len(one)
-            while at < length:
-                size = pdu.HEADER_OCTETS + _LENGTH.unpack_from(one, at + 2)[0]
-                if at + size > length:
-                    record(channel, one[at:] if at else one, size, next(waiting))
-                else:
-                    record(channel, one[at : at + size] if size < length else one, size)
-                at += size
+    def _tap_sent(self, octets: Octets) -> None:
+        """One event for each of the PDUs in `octets`."""
+        at = 0
+        while at < len(octets):
+            size = pdu.HEADER_OCTETS + _LENGTH.unpack_from(octets, at + 2)[0]
+            self._taps[1].pdu(self.channel, octets[at : at + size], size)
+            at += size
 
     # --- ending ----------------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class FaultyAssociation(Association):
             super()._transmit(octets)
             return
         if self.channel.trace is not None:
-            self._tap_sent((octets,))
+            self._tap_sent(octets)
         rate = self._slow.numbers["octets_per_s"]
         size = max(1, rate // _PIECES_PER_S)
         for start in range(0, len(octets), size):

@@ -30,14 +30,14 @@ def kept(*pdus: bytes) -> list[tuple[int, int]]:
 def test_of_a_data_set_its_beginning_is_kept_and_of_what_follows_the_start(split: bool) -> None:
     command, picture = data(bytes(100), pdu.COMMAND | pdu.LAST), data(bytes(ROOM))
     pdus = [command, picture, picture, picture, picture, command, picture]
-    expected = [112, ROOM + 12, (CAP_OCTETS - ROOM - 12) // 2, SHOWN_OCTETS, SHOWN_OCTETS, 112, ROOM + 12]
+    expected = [112, ROOM + 12, (CAP_OCTETS - ROOM - 12) // 4, SHOWN_OCTETS, SHOWN_OCTETS, 112, ROOM + 12]
     if not split:
         assert kept(*pdus) == list(zip(expected, map(len, pdus), strict=True))
         return
     wire = Trace()
     channel, tap = Channel("DIMSE", ("a", "b"), dissect, wire), Tap("sent")
-    for one in pdus:
-        tap.pdu(channel, one[:12], len(one), memoryview(one)[12:])
+    for some in (pdus[:2], pdus[2:]):
+        tap.message(channel, [part for one in some for part in (one[:12], memoryview(one)[12:])])
     assert [len(event.octets) for event in wire] == expected
     assert [event.size for event in wire] == [*map(len, pdus)]
     assert all(one.startswith(event.octets) for one, event in zip(pdus, wire, strict=True))
@@ -49,7 +49,7 @@ def test_a_pdu_in_which_a_command_may_follow_is_kept_as_far_as_the_cap_goes() ->
     both = pdu.encode(pdu.DataTransfer(values))
     pixels = data(bytes(2 * CAP_OCTETS))
     assert kept(pixels, last, both, pixels, pixels) == [
-        (CAP_OCTETS // 2, len(pixels)), (len(last), len(last)), (CAP_OCTETS, len(both)), (CAP_OCTETS // 2, len(pixels)),
+        (CAP_OCTETS // 4, len(pixels)), (len(last), len(last)), (CAP_OCTETS, len(both)), (CAP_OCTETS // 4, len(pixels)),
         (SHOWN_OCTETS, len(pixels)),
     ]  # fmt: skip
 
@@ -69,7 +69,12 @@ def test_no_pdu_is_kept_beyond_the_cap_of_its_trace_and_what_falls_out_is_counte
         tap.pdu(channel, one, len(one))
         assert len(next(reversed([*wire])).octets) == expected
     assert (len(wire), wire.dropped) == (2, 1)
-    tap.pdu(channel, data(b"")[:12], 1012, bytes(1000))
-    assert [(len(e.octets), e.size) for e in wire][-1] == (300, 1012)
-    tap.pdu(Channel("DIMSE", ("a", "b"), dissect, None), data(b""), 12)
-    assert wire.dropped == 2
+    tap.message(channel, [pdus[0][:12], pdus[0][12:], pdus[1][:12], pdus[1][12:], data(b""), b""])
+    assert ([(len(e.octets), e.size) for e in wire], wire.dropped) == ([(SHOWN_OCTETS, 1012), (12, 12)], 4)
+    wire.cap_octets = 5
+    tap.message(channel, [pdus[0][:12], pdus[0][12:], pdus[1][:12], pdus[1][12:]])
+    assert [(len(e.octets), e.size) for e in wire] == [(5, 1012), (5, 1012)]
+    none = Channel("DIMSE", ("a", "b"), dissect, None)
+    tap.pdu(none, data(b""), 12)
+    tap.message(none, [data(b""), b""])
+    assert (len(wire), wire.dropped) == (2, 6)
