@@ -337,7 +337,7 @@ def calling_title(octets: Octets) -> str:
 def without_secrets(octets: Octets) -> Octets:
     """One whole PDU as it may be kept: passcodes, tickets and tokens of a user identity become zeros.
 
-    Of an A-ASSOCIATE PDU that can't be read only the fixed fields stay.
+    Of an A-ASSOCIATE PDU that can't be read, where one may be, only the fixed fields stay.
 
     Source
     ------
@@ -345,8 +345,11 @@ def without_secrets(octets: Octets) -> Octets:
     """
     if not octets or octets[0] not in (ASSOCIATE_RQ, ASSOCIATE_AC):
         return octets
-    kept = bytearray(octets)
     start = HEADER_OCTETS + _ASSOCIATE.size
+    after = bytes(octets[start:])
+    if b"\x58" not in after and b"\x59" not in after:  # nothing that could begin such an item: most have none
+        return octets
+    kept = bytearray(octets)
     try:
         for kind, at, body in items(memoryview(bytes(octets)), start, 0, "PS3.8 §9.3.2"):
             for first, end in secret_fields(body) if kind == 0x50 else ():

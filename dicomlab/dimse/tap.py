@@ -73,23 +73,26 @@ class Tap:
         trace = channel.trace
         if trace is None:
             return
-        ring, cap, told, direction, now = trace.ring, trace.cap_octets, channel.told, self._direction, trace.clock_ns()
-        most, left = trace.max_events, self._left
-        for at in range(0, len(buffers), 2):
-            header, fragment = buffers[at], buffers[at + 1]
+        cap, pairs = trace.cap_octets, iter(buffers)
+        if cap < SHOWN_OCTETS:
+            for header, fragment in zip(pairs, pairs, strict=True):
+                self.pdu(channel, b"".join((header, fragment)), _START + len(fragment))
+            return
+        now, told, direction, append = trace.clock_ns(), channel.told, self._direction, trace.ring.append
+        more, left = len(trace.ring) + len(buffers) // 2 - trace.max_events, self._left
+        if more > 0:
+            trace.dropped += more
+        for header, fragment in zip(pairs, pairs, strict=True):
             size = _START + len(fragment)
             if size <= SHOWN_OCTETS or header[_CONTROL] & pdu.COMMAND:
                 left = wanted = cap
             else:
-                wanted = cap if size <= left else _of_the_rest(left, cap)
+                wanted = cap if size <= left else _of_the_rest(left, cap) if left > SHOWN_OCTETS else SHOWN_OCTETS
                 left -= size
-            kept = bytes(header) + fragment[: wanted - _START] if wanted > _START else bytes(header[:wanted])
-            if len(ring) == most:
-                trace.dropped += 1
-            ring.append((now, told, direction, kept, size, b""))
+            append((now, told, direction, bytes(header) + fragment[: wanted - _START], size, b""))
         self._left = left
 
 
 def _of_the_rest(left: int, cap: int) -> int:
     """How many octets to keep of a PDU that does not fit into what is left."""
-    return min(left // 4 if left > 4 * SHOWN_OCTETS else SHOWN_OCTETS, cap)
+    return min(max(left // 4, SHOWN_OCTETS), cap)

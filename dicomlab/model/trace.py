@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +89,9 @@ class Channel:
     def __post_init__(self) -> None:
         """Make what events refer to."""
         if self.trace is not None:
-            object.__setattr__(self, "told", replace(self, trace=None))
+            told = object.__new__(Channel)
+            vars(told).update(vars(self), trace=None)
+            object.__setattr__(self, "told", told)
 
     def tap(
         self,

@@ -203,3 +203,12 @@ def test_an_answer_to_an_identity_is_no_secret_kept_either() -> None:
 def test_whatever_comes_can_be_kept(octets: bytes) -> None:
     for start in (b"", b"\1" + bytes(73) + b"\x50\0"):
         assert len(pdu.without_secrets(start + octets)) == len(start + octets)
+
+
+def test_an_association_without_an_identity_is_kept_as_it_is_and_of_an_unreadable_one_no_more_than_may_be_shown() -> (
+    None
+):
+    whole = pdu.encode(pdu.AssociateRequest("X-RAY", "LAB1", (VERIFICATION,), UserInformation(0, "1.2.3")))
+    assert pdu.without_secrets(whole) is whole
+    fixed, secret = whole[:74], b"\x50\0\xff\xff\x58\0\0\x0c\2\0\0\4name\0\6s3cret"
+    assert bytes(pdu.without_secrets(fixed + secret)) == fixed + bytes(len(secret))
