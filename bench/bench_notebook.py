@@ -6,7 +6,7 @@ the page sees when the screen is drawn: each picture carries its number in dark 
 the first to the last of them, after a running start. Of a source of 30 Hz no more than 30 can be shown: 99.5 % of what it
 sends is all of it, and whether 30 are shown where there are more is what the source of 60 Hz is for. Latency runs from
 the moment at which the receiver had the frame (for the others: at which their loop took it) to that drawing, by one
-clock.
+clock. Everybody shows them pixel for pixel, and Playwright is away meanwhile (``window.py``).
 
 ``--only narrow``: the way from the server to the browser carries 2 Mbit/s, in a proxy where each octet takes its time;
 pictures in a second and latency as acknowledged, each way to travel for itself.
@@ -29,16 +29,19 @@ from pathlib import Path
 
 import numpy as np
 from measure import Row, Size, main
+from window import Window
 
 from dicomlab import Broadcast, Cohort
 from dicomlab.rtv.video import VideoFormat
 from dicomlab.samples.endoscopy import endoscopy_frames
 from tests.faults.plans import Narrow, Plan
 from tests.faults.proxy import TcpProxy
-from tests.peers.lab import Chromium, Desk, Lab, Notebook
+from tests.peers.lab import Chromium, Desk, Lab
 from tests.peers.processes import free_port
 
 WIDTH, HEIGHT = 1280, 720
+WINDOW = 2000, 1200
+"""Wide enough that everybody shows pictures pixel for pixel."""
 RATES_HZ = (30, 60)
 NARROW_OCTETS_S = 250_000
 SQUARE = 32
@@ -73,16 +76,19 @@ def send(port: int, rate_hz: int, seconds: float) -> None:
 
 # -------------------------------------------------------------------------------------------------------- the page
 
-PROBE = """(where) => {
-    const seen = [], small = document.createElement('canvas');
+START_S = 3.0
+"""A running start for everybody."""
+PROBE = """([where, start, length]) => {
+    const seen = window.probe = [], small = document.createElement('canvas');
     small.width = 16 * 4; small.height = 4;
     const context = small.getContext('2d', {willReadFrequently: true});
+    const began = performance.now() + start;
     let last = -1;
-    window.probe = {seen, on: true};
     const look = () => {
-        if (!window.probe.on) return;
+        const now = performance.now() - began;
+        if (now > length) return;
         const source = document.querySelector(where);
-        const wide = source && (source.naturalWidth || source.width);
+        const wide = now > 0 && source && (source.naturalWidth || source.width);
         if (wide) {
             const scale = wide / 1280;
             context.drawImage(source, 0, 4 * scale, 512 * scale, 32 * scale, 0, 0, 64, 4);
@@ -132,7 +138,7 @@ def frames():
 """
 IMAGE = """
 import ipywidgets
-shown = ipywidgets.Image(format="jpeg", width=900)
+shown = ipywidgets.Image(format="jpeg", width=1280)
 def pump():
     for number, rgb in frames():
         out = io.BytesIO()
@@ -157,12 +163,13 @@ plt.show()
 """
 
 
-def _watch(book: Notebook, where: str, seconds: float) -> list[list[float]]:
-    book.page.wait_for_selector(where, state="attached")
-    book.page.wait_for_timeout(1500)  # a running start for everybody
-    book.page.evaluate(PROBE, where)
-    book.page.wait_for_timeout(1000 * seconds)
-    return book.page.evaluate("() => { window.probe.on = false; return window.probe.seen; }")
+def _watch(desk: Desk, window: Window, where: str, seconds: float) -> list[list[float]]:
+    """What is seen while nobody else looks in."""
+    desk.page.wait_for_selector(where, state="attached")
+    desk.page.evaluate(PROBE, [where, START_S * 1000, seconds * 1000])
+    window.alone(START_S + seconds + 0.5)
+    desk.page = window.page
+    return desk.page.evaluate("() => window.probe")
 
 
 def _latencies(seen: list[list[float]], log: list[list[float]]) -> list[float]:
@@ -188,12 +195,13 @@ def _hz(seen: list[list[float]]) -> float:
 _INSIDE = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output"
 
 
-def _ours(desk: Desk, sdp: str, seconds: float) -> dict[str, float]:
+def _ours(desk: Desk, window: Window, sdp: str, seconds: float) -> dict[str, float]:
     with desk.cells("live-ours", PLAYER.format(sdp=sdp, mode="auto"), PLAYER_LOG) as book:
         book.until("player.figures['shown'] > 5", seconds=30)
         book.run("player._pump._one, before = _logged, player.figures")
         began = time.monotonic()
-        seen = _watch(book, f"{_INSIDE} .dl-screen canvas", seconds)
+        seen = _watch(desk, window, f"{_INSIDE} .dl-screen canvas", seconds)
+        book.page = desk.page
         figures = json.loads(book.ask("__import__('json').dumps([before, player.figures, log])").strip("'"))
         took = time.monotonic() - began
         book.run("player.close()")
@@ -205,12 +213,13 @@ def _ours(desk: Desk, sdp: str, seconds: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _others(desk: Desk, sdp: str, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
+def _others(desk: Desk, window: Window, sdp: str, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
     others = (("ipywidgets.Image", IMAGE, f"{_INSIDE} img.widget-image"), ("ipympl", IPYMPL, f"{_INSIDE} canvas"))
     for who, code, where in others:
         with desk.cells("live-theirs", OTHERS.format(sdp=sdp), code) as book:
             book.run("thread.start()")
-            seen = _watch(book, where, seconds)
+            seen = _watch(desk, window, where, seconds)
+            book.page = desk.page
             log = json.loads(book.ask("__import__('json').dumps(log)").strip("'"))
             book.run("ending.set(); thread.join(10); live.close()")
         yield who, {"hz": _hz(seen), "p95": _p95(_latencies(seen, log))}
@@ -233,15 +242,16 @@ def _sender(folder: Path, rate_hz: int) -> Iterator[str]:
         sender.wait()
 
 
-def live(desk: Desk, folder: Path, seconds: float, rounds: int) -> Iterator[Row]:
-    desk.page.set_viewport_size({"width": 1800, "height": 1100})  # wide enough that pictures go out whole
+def live(lab: Lab, window: Window, folder: Path, seconds: float, rounds: int) -> Iterator[Row]:
+    desk = Desk(lab, window.page)
     for rate_hz in RATES_HZ:
         kept: dict[str, list[dict[str, float]]] = {}
         with _sender(folder / f"sender-{rate_hz}", rate_hz) as sdp:
             for _ in range(rounds):
-                kept.setdefault("ours", []).append(_ours(desk, sdp, seconds))
+                kept.setdefault("ours", []).append(_ours(desk, window, sdp, seconds))
+                print(f"        {kept['ours'][-1]}", file=sys.stderr)
                 if rate_hz == RATES_HZ[0]:
-                    for who, one in _others(desk, sdp, seconds):
+                    for who, one in _others(desk, window, sdp, seconds):
                         kept.setdefault(who, []).append(one)
         middle = {
             who: {name: statistics.median(one[name] for one in found) for name in found[0]}
@@ -490,17 +500,21 @@ def bench(size: Size, folder: Path) -> Iterator[Row]:
         yield from reprs(1_000 if size.rounds == 1 else 100_000)
     if size.only == "reprs":
         return
-    with Lab(folder / "lab") as lab, Chromium(folder / "profile") as browser, browser.page() as page:
-        desk = Desk(lab, page)
-        smoke = size.rounds == 1
-        if size.chosen("stack"):
-            yield from stack(desk, folder, 12 if smoke else 400)
-        if size.chosen("cohort") and (size.only or not smoke):  # smoke: one kernel has to do
-            yield from cohort(desk, 2_000 if smoke else 100_000, min(size.rounds, 3))
+    smoke = size.rounds == 1  # then one kernel has to do
+    with Lab(folder / "lab") as lab:
         if size.chosen("live") and (size.only or not smoke):
-            yield from live(desk, folder, SECONDS[size.rounds], 1 if size.rounds < 7 else 3)
-        if size.chosen("narrow") and (size.only or not smoke):
-            yield from narrow(lab, browser, folder, SECONDS[size.rounds])
+            with Window(folder / "window", *WINDOW) as window:
+                yield from live(lab, window, folder, SECONDS[size.rounds], 1 if size.rounds < 7 else 3)
+        if size.only == "live":
+            return
+        with Chromium(folder / "profile") as browser, browser.page() as page:
+            desk = Desk(lab, page)
+            if size.chosen("stack"):
+                yield from stack(desk, folder, 12 if smoke else 400)
+            if size.chosen("cohort") and (size.only or not smoke):
+                yield from cohort(desk, 2_000 if smoke else 100_000, min(size.rounds, 3))
+            if size.chosen("narrow") and (size.only or not smoke):
+                yield from narrow(lab, browser, folder, SECONDS[size.rounds])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ of that grows by itself: what is under way makes trips long, and long trips let 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import deque
@@ -27,9 +28,19 @@ _ALONE_S = 30.0
 """How long the trip of a picture that travelled alone says something."""
 _FEW, _ALL = 0.8, 0.9
 """Parts of what is wanted: below the one the way is narrow, above the other a heavier picture may be tried."""
+_FEW_OF_A_BUSY_MACHINE = 0.35
+"""The same where the machine has no time to spare, which lighter pictures take more of: what one rung makes up for."""
+_BUSY = 1.6
+"""So many times as long as it computes does a machine without time to spare take for a picture."""
+_TELLS_S = 0.02
+"""Of computing: less tells nothing of a clock that ticks in steps."""
 _HELPED = 1.2
 """So many times as many pictures have to be shown, or lighter ones are no use."""
+HELD_S = 0.15
+"""How long acknowledgements may wait for each other where pictures are many: about six messages a second."""
 _IN_COMPANY_HZ = 15.0
+_RECENT = 8
+_LOOK_S = 0.5
 _CLIMB_S, _LONGEST_CLIMB_S = 10.0, 300.0
 _LONGEST_PATIENCE_S = 32.0
 _MOST_GIVEN_UP = 256
@@ -70,7 +81,8 @@ class Pace:
         self._changed_s = -math.inf
         self._climbed = False
         self._climb_s = _CLIMB_S
-        self._in_company = False
+        self._prompt_s = -math.inf
+        self._made: deque[tuple[float, float]] = deque(maxlen=24)
         self._came_down: tuple[int, float] | None = None
         self._no_use_until_s = -math.inf
 
@@ -80,16 +92,22 @@ class Pace:
         """A frame came from the stream."""
         self._arrivals.append(now_s)
 
+    def made(self, took_s: float, computed_s: float) -> None:
+        """A picture was encoded, which took so long, and so much of a processor's time."""
+        self._made.append((took_s, computed_s))
+
     def left(self, number: int, came_s: float, now_s: float) -> bool:
-        """A picture leaves, of a frame that came at `came_s`; whether its acknowledgement may come with the next one's.
+        """A picture leaves, of a frame that came at `came_s`; whether its acknowledgement may come with a later one's.
 
         A kernel answers each message of a page with two that say busy and idle: where pictures are many, these are as
-        many, and each makes a notebook draw its tab anew.
+        many, and each makes a notebook draw itself anew, from its tab to the line at its lower end.
         """
         alone = not self._under_way
-        self._in_company = not (alone or self._in_company) and self.shown_hz(now_s) > _IN_COMPANY_HZ
-        self._under_way[number] = _Sent(came_s, now_s, alone, self._in_company)
-        return self._in_company
+        in_company = not alone and now_s - self._prompt_s < HELD_S and self.shown_hz(now_s) > _IN_COMPANY_HZ
+        if not in_company:
+            self._prompt_s = now_s
+        self._under_way[number] = _Sent(came_s, now_s, alone, in_company)
+        return in_company
 
     def landed(self, number: int, now_s: float, *, shown: bool) -> bool | None:
         """A picture was shown at that moment, or was not. Whether it was under way; None where it had been given up."""
@@ -138,13 +156,22 @@ class Pace:
         known = self._alone and now_s - self._alone[-1][0] <= _ALONE_S / 2
         if not known and not self._unheard:
             return False
-        drawn_perhaps = any(sent.in_company for sent in self._under_way.values())
-        return len(self._under_way) < self.window(now_s) + drawn_perhaps
+        usual_s = self._usual_s()
+        drawn = sum(sent.in_company and now_s - sent.left_s > usual_s for sent in self._under_way.values())
+        return len(self._under_way) - drawn < self.window(now_s)
 
-    @property
-    def waits(self) -> bool:
-        """Whether any picture is under way."""
-        return bool(self._under_way)
+    def wait_s(self, now_s: float) -> float | None:
+        """After how long :meth:`room` or :meth:`given_up` may say something else by time alone; None: never."""
+        if not self._under_way:
+            return None
+        usual_s = self._usual_s()
+        ages = (now_s - sent.left_s for sent in self._under_way.values() if sent.in_company)
+        return min((usual_s - age + 0.001 for age in ages if age <= usual_s), default=_LOOK_S)
+
+    def _usual_s(self) -> float:
+        """How long pictures take now, queue and all: who waits for company and left before that was drawn by now."""
+        recent = list(itertools.islice(reversed(self.trips), _RECENT))
+        return statistics.median(trip.trip_s for trip in recent) if recent else math.inf
 
     def window(self, now_s: float) -> int:
         """How many pictures may be under way."""
@@ -174,16 +201,21 @@ class Pace:
         if alone:
             self._alone.append((now_s, trip_s))
         span_s = now_s - self._changed_s
-        if span_s >= SPAN_S or (span_s >= SPAN_S / 2 and len(self._since) >= 8):
+        if self._busy():  # with a page that begins, perhaps
+            enough = span_s >= 2 * SPAN_S
+        else:
+            enough = span_s >= SPAN_S or (span_s >= SPAN_S / 2 and len(self._since) >= 8)
+        if enough:
             self._step(now_s, min(span_s, SPAN_S))
 
     def _step(self, now_s: float, span_s: float) -> None:
         """Go down where too few are shown, as far as the missing part says; back where that is no use; up in time."""
         shown_hz = self.shown_hz(now_s, span_s)
         part = shown_hz / min(max(_rate(self._arrivals, now_s, span_s), 0.1), ENOUGH_HZ)
+        busy = self._busy()
         if part >= _FEW:
             self._came_down = None
-        if part < _FEW and self._queued(now_s):
+        if part < (_FEW_OF_A_BUSY_MACHINE if busy else _FEW) and self._queued(now_s):
             if self._came_down is not None and shown_hz < _HELPED * self._came_down[1]:
                 self._no_use_until_s = now_s + self._later()
                 self._go(self._came_down[0], now_s)
@@ -194,11 +226,15 @@ class Pace:
                     self._later()
                 self._came_down, self._climbed = (self.rung, shown_hz), False
                 self._go(min(RUNGS - 1, self.rung + rungs), now_s)
-        elif self.rung and part > _ALL and now_s - self._changed_s >= self._climb_s:
+        elif self.rung and (part > _ALL or busy) and now_s - self._changed_s >= self._climb_s:
             if self._climbed:
                 self._climb_s = _CLIMB_S
             self._climbed = True
             self._go(self.rung - 1, now_s)
+
+    def _busy(self) -> bool:
+        took_s, computed_s = (sum(times) for times in zip(*self._made, strict=True)) if self._made else (0.0, 0.0)
+        return computed_s >= _TELLS_S and took_s > _BUSY * computed_s
 
     def _queued(self, now_s: float) -> bool:
         """Whether pictures wait for each other on the way. Trips that are long by themselves say only that it is."""

@@ -17,6 +17,7 @@ from dicomlab.notebook.curves import Curves, drawing, numbers_of
 from dicomlab.notebook.html import Markup, el, picture
 from dicomlab.notebook.pump import MODES, Mode, Pump, jpeg, shown_planes
 from dicomlab.notebook.widget import Face, Ticker
+from dicomlab.rtv.preview import Preview
 
 if TYPE_CHECKING:
     from dicomlab.model.progress import Operation
@@ -244,7 +245,7 @@ class Player(Face):
         drawn = None
         if frame is not None:
             facts += [(name, value) for name, value in facts_of(frame) if value]
-            octets = jpeg(shown_planes(frame, max(1, frame.video.width // 320)), 75)
+            octets = jpeg(shown_planes(frame, Preview(), max(1, frame.video.width // 320)), 75)
             curves = [*self._network.kept(), *self._curves.drawn()]
             drawn = el(
                 "div",

@@ -15,7 +15,7 @@ from dicomlab.errors import DicomlabError
 from dicomlab.model.summary import visible
 from dicomlab.notebook.pace import RUNGS, SPAN_S, Pace
 from dicomlab.rtv.encode import LiveEncoder
-from dicomlab.rtv.preview import Planes, jpeg_planes
+from dicomlab.rtv.preview import Planes, Preview
 from dicomlab.rtv.samples import planes_of
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Pump:
         """Whether a view came that has no picture yet: it gets one though pictures don't move."""
         self.pace = Pace()
         self._number = 0
+        self._preview = Preview()
         self._encoder: LiveEncoder | None = None
         self._encodes: tuple[int, int, int] | None = None
         self._key = True
@@ -158,7 +159,7 @@ class Pump:
         while True:
             with self._change:
                 while not self._closed and not self._room():
-                    self._change.wait(0.5 if self.pace.waits else None)
+                    self._change.wait(self.pace.wait_s(time.monotonic()))
                     self._forget()
                 if self._closed:
                     return
@@ -181,12 +182,13 @@ class Pump:
         self.counts.lost += len(late)
 
     def _one(self, frame: Frame, came_s: float) -> None:
-        began = time.monotonic()
+        began, computed_s = time.monotonic(), time.thread_time()
         mode = self.mode
         content, buffers = self._encoded(frame, mode)
-        now = time.monotonic()
+        now, computed_s = time.monotonic(), time.thread_time() - computed_s
         octets = sum(memoryview(one).nbytes for one in buffers)
         with self._change:
+            self.pace.made(now - began, computed_s)
             if not self._shows():  # it was stopped while this one was encoded
                 self._key = True
                 return
@@ -209,10 +211,10 @@ class Pump:
         if mode == "jpeg":
             self._encoder = None
             best, smaller = _SMALLER[rung if self._mode == "auto" else 0]
-            planes = shown_planes(frame, max(shrink, smaller))
+            planes = shown_planes(frame, self._preview, max(shrink, smaller))
             height, width = planes[0].shape
             return {"height": height, "width": width}, [jpeg(planes, min(self._quality, best))]
-        planes = shown_planes(frame, shrink)
+        planes = shown_planes(frame, self._preview, shrink)
         with self._change:
             key, self._key = self._key, False
         height, width = planes[0].shape
@@ -257,14 +259,15 @@ class Pump:
             self._thread.join(5)
 
 
-def shown_planes(frame: Frame, shrink: int = 1) -> Planes:
+def shown_planes(frame: Frame, preview: Preview, shrink: int = 1) -> Planes:
     """The planes of a frame's JPEG; what never came is magenta."""
+    y, blue, red = preview.planes(frame.packed, frame.video, shrink)
     if frame.complete:
-        return jpeg_planes(frame.packed, frame.video, shrink)
-    y, blue, red = (plane.copy() for plane in jpeg_planes(frame.packed, frame.video, shrink))
+        return y, blue, red
     gaps = frame.missing[::shrink, ::shrink][: y.shape[0], : y.shape[1]]
     y[gaps] = 105
-    small = gaps[:, :: max(1, y.shape[1] // blue.shape[1])][:, : blue.shape[1]]
+    down, across = (max(1, round(whole / part)) for whole, part in zip(y.shape, blue.shape, strict=True))
+    small = gaps[::down, ::across][:, : blue.shape[1]]
     blue[small], red[small] = 212, 235
     return y, blue, red
 

@@ -201,7 +201,7 @@ class LiveEncoder:
         self._count = 0
 
     def encode(self, planes: tuple[NDArray[np.uint8], ...], *, key: bool) -> bytes:
-        """Encode one picture of Y, Cb, Cr (BT.601, full range; chroma of half the width or of all of it).
+        """Encode one picture of Y, Cb, Cr (BT.601, full range; chroma of all pixels, or of half of them each way).
 
         Raises
         ------
@@ -210,7 +210,8 @@ class LiveEncoder:
         """
         width, height = self.size
         y, *chroma = planes
-        small = [plane[:height:2, :: max(1, 2 * plane.shape[1] // y.shape[1])] for plane in chroma]
+        down, across = (max(1, round(2 * part / all_)) for part, all_ in zip(chroma[0].shape, y.shape, strict=True))
+        small = [plane[::down, ::across] for plane in chroma]
         whole = np.concatenate(
             [y[:height, :width].reshape(-1), *(p[: height // 2, : width // 2].reshape(-1) for p in small)]
         )

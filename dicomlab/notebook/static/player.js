@@ -1,7 +1,8 @@
 // The live player. A picture is decoded beside the page, drawn at once (but only one for each frame of the screen), then acknowledged.
 
 const CODEC = "avc1.42E028";
-const HELD_MS = 100; // how long an acknowledgement waits for that of the next picture, where the kernel lets it
+const HELD_MS = 250; // how long an acknowledgement waits for that of the next picture, where the kernel lets it
+const MOST_HELD = 16;
 
 function build({ root, send, state: current }) {
   let state = current();
@@ -12,9 +13,9 @@ function build({ root, send, state: current }) {
   let newest = 0;
   let decoder = null;
   let pendingNumbers = [];
-  const canvas = el("canvas", { role: "img", "aria-label": "Live picture" });
-  const context = canvas.getContext("2d", { alpha: false });
-  const screen = el("div", { cls: "dl-screen", tabIndex: 0, role: "group", "aria-label": "Live picture; space plays and pauses, s keeps a snapshot, r records" }, canvas, el("div", { cls: "dl-waits" }, "waiting for the first frame …"));
+  let canvas = null;
+  let context = null;
+  const screen = el("div", { cls: "dl-screen", tabIndex: 0, role: "group", "aria-label": "Live picture; space plays and pauses, s keeps a snapshot, r records" }, el("div", { cls: "dl-waits" }, "waiting for the first frame …"));
   const play = button("❚❚ pause", "Pause (space)", () => send("play", { on: !state.playing }));
   const snapshot = button("snapshot", "Keep this frame (s)", () => send("snapshot"));
   const record = button("● record", "Record (r)", () => send("record", { on: !state.recording }));
@@ -60,13 +61,32 @@ function build({ root, send, state: current }) {
   };
   const acknowledge = (n, shown, broken = false) => {
     untold.push({ n, shown, broken, at: performance.now() });
-    if (!later.delete(n) || !shown || untold.length > 1) tell();
-    else waits = setTimeout(tell, HELD_MS);
+    if (!later.delete(n) || !shown || untold.length > 7) tell();
+    else if (untold.length === 1) waits = setTimeout(tell, HELD_MS);
+  };
+  // A bitmap is handed over as it is; frames of a video and luma are drawn. A canvas does the one or the other.
+  const stage = (kind) => {
+    if (context && canvas.dataset.kind === kind) return;
+    const fresh = el("canvas", { role: "img", "aria-label": "Live picture", width: 0, height: 0 });
+    fresh.dataset.kind = kind;
+    context = fresh.getContext(kind, { alpha: false });
+    if (canvas) canvas.replaceWith(fresh);
+    else screen.prepend(fresh);
+    canvas = fresh;
+  };
+  // What is little smaller than its place is shown pixel for pixel: sharp, and nothing to reckon for who draws the page.
+  const fit = () => {
+    if (!canvas) return;
+    const ratio = window.devicePixelRatio || 1;
+    const times = (screen.clientWidth * ratio) / canvas.width;
+    canvas.style.maxWidth = times >= 1 && times < 1.5 ? `${canvas.width / ratio}px` : "";
   };
   const draw = () => {
     const { n, source, width, height } = queue.shift();
-    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-    if (source instanceof ImageData) context.putImageData(source, 0, 0);
+    stage(source instanceof ImageBitmap ? "bitmaprenderer" : "2d");
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; fit(); }
+    if (source instanceof ImageBitmap) context.transferFromImageBitmap(source);
+    else if (source instanceof ImageData) context.putImageData(source, 0, 0);
     else context.drawImage(source, 0, 0, width, height);
     if (source.close) source.close();
     screen.classList.add("dl-has");
@@ -91,17 +111,7 @@ function build({ root, send, state: current }) {
   const failed = (n) => acknowledge(n, false, true);
   const octetsOf = (buffer) => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 
-  // An ImageDecoder takes the octets as they are; a Blob goes through the browser's own process and back.
-  const decoded = async (data) => {
-    const type = "image/jpeg";
-    if (!("ImageDecoder" in window)) return createImageBitmap(new Blob([data], { type }));
-    const one = new ImageDecoder({ type, data });
-    try {
-      return (await one.decode()).image;
-    } finally {
-      one.close();
-    }
-  };
+  const decoded = (data) => createImageBitmap(new Blob([data], { type: "image/jpeg" })); // beside the page, colours included
   let inTurn = Promise.resolve(); // several are decoded at once, and shown in their order
   const asJpeg = (message, buffer) => {
     const decoding = decoded(octetsOf(buffer)).catch(() => null);
@@ -156,6 +166,7 @@ function build({ root, send, state: current }) {
   let placed = "";
   let h264 = false;
   const place = () => {
+    fit();
     const width = Math.round(screen.clientWidth * (window.devicePixelRatio || 1));
     const words = `${width} ${h264}`;
     if (!width || words === placed) return;

@@ -20,8 +20,8 @@ AROUND = 700
 """Octets around a picture, in a message of Jupyter's."""
 STATUSES = 2 * 550
 """Octets by which a kernel says that it was busy with a message and is idle again."""
-HELD_S = 0.1
-"""How long a page keeps an acknowledgement that may come with the next one."""
+HELD_S = 0.3
+"""How long a page keeps an acknowledgement that may come with a later one."""
 
 
 @dataclass
@@ -34,16 +34,19 @@ class Way:
     octets_of: ClassVar[Sequence[int]] = (56_000, 16_500, 5_000, 1_700)
     octets: Sequence[int] = octets_of
     draws_s: float = 0.01
+    computes: tuple[float, float] = (0.006, 0.006)
+    """Seconds that encoding takes, and those of them for which it has a processor."""
     pace: Pace = field(default_factory=Pace)
     sent: int = 0
     messages: int = 0
     most_under_way: int = 0
+    """That were not drawn yet."""
     rungs: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
 
     def run(self, seconds: float) -> Way:
         """Frames for so long."""
         waiting: float | None = None
-        free_s = drawn_s = 0.0
+        free_s = drawn_s = looks_s = 0.0
         events: list[tuple[float, str, list[tuple[int, float]]]] = [
             (at / self.source_hz, "frame", []) for at in range(int(seconds * self.source_hz))
         ]
@@ -58,27 +61,31 @@ class Way:
                 waiting = now
             elif what == "drawn":
                 kept += pictures
+                under_way -= {number for number, _ in pictures}
                 (number, _), hold = pictures[0], in_company.pop(pictures[0][0])
                 heapq.heappush(events, (now + HELD_S, "flush", [(number, now)]) if hold else (now, "flush", pictures))
             elif what == "flush":
                 if set(pictures) & set(kept):
                     heapq.heappush(events, (now + self.delay_s, "told", kept))
                     kept = []
-            else:
+            elif what == "told":
                 self.messages += 1
                 free_s = max(free_s, now) + STATUSES / self.octets_s(now)
                 for number, at_s in pictures:
                     self.pace.landed(number, at_s + self.delay_s, shown=True)
-                    under_way.discard(number)
             under_way -= set(self.pace.given_up(now))
             if waiting is not None and self.pace.room(now):
                 self.sent += 1
+                self.pace.made(*self.computes)
                 in_company[self.sent] = self.pace.left(self.sent, waiting, now)
                 under_way.add(self.sent)
                 waiting = None
                 free_s = max(free_s, now) + (self.octets[self.pace.rung] + AROUND) / self.octets_s(now)
                 drawn_s = max(drawn_s, free_s + self.delay_s) + self.draws_s
                 heapq.heappush(events, (drawn_s, "drawn", [(self.sent, drawn_s)]))
+            elif waiting is not None and not looks_s > now and (wait_s := self.pace.wait_s(now)) is not None:
+                looks_s = now + wait_s
+                heapq.heappush(events, (looks_s, "look", []))
             self.most_under_way = max(self.most_under_way, len(under_way))
             if self.rungs[-1][1] != self.pace.rung:
                 self.rungs.append((now, self.pace.rung))
@@ -150,6 +157,24 @@ def test_lighter_pictures_are_taken_back_where_they_are_no_use() -> None:
     assert 2 <= len(tries) <= 7
     light_s = sum(end - start for (start, rung), (end, _) in pairwise(way.rungs) if rung)
     assert light_s < 0.05 * 300
+
+
+def test_a_machine_without_time_to_spare_is_no_narrow_way() -> None:
+    """Lighter pictures would take more of what is missing; where but a third is shown, they are tried all the same."""
+    busy = Way(wide, draws_s=0.055, computes=(0.016, 0.008)).run(60)
+    assert busy.rungs == [(0.0, 0)]
+    assert Way(wide, draws_s=0.055).run(60).rungs != busy.rungs
+    assert Way(lambda _: 2 * MBIT, computes=(0.016, 0.008)).run(10).pace.rung > 0
+
+
+def test_a_machine_without_time_to_spare_goes_back_to_what_is_soonest_made() -> None:
+    way = Way(lambda now: (2 if now < 5 else 100) * MBIT, draws_s=0.05, computes=(0.016, 0.008)).run(60)
+    assert 0 < way.rungs[1][0] < 5
+    assert way.pace.rung == 0
+
+
+def test_a_clock_that_ticks_in_steps_makes_no_machine_busy() -> None:
+    assert Way(lambda _: 2 * MBIT, computes=(0.006, 0.0)).run(10).rungs == Way(lambda _: 2 * MBIT).run(10).rungs
 
 
 def test_a_pause_says_nothing_of_the_way() -> None:

@@ -16,7 +16,7 @@ def rgb_of_jpeg(planes: Planes) -> np.ndarray:
     """By ITU-T T.871 §7, written apart."""
     y, blue, red = (plane.astype(float) for plane in planes)
     if blue.shape != y.shape:
-        blue, red = (np.repeat(plane, 2, axis=1)[:, : y.shape[1]] for plane in (blue, red))
+        blue, red = (plane.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for plane in (blue, red))
     blue, red = blue - 128, red - 128
     return np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], axis=-1)
 
@@ -35,7 +35,9 @@ def test_the_same_colours(sampling: str, depth: int, interlaced: bool, colorimet
     random = np.random.default_rng(7)
     peak, wide = (1 << depth) - 1, sampling != "YCbCr-4:2:2"
     tone = random.integers(peak // 4, 3 * peak // 4, (16, 64))
-    chroma = [peak // 2 + random.integers(-peak // 12, peak // 12, (16, 64 if wide else 32)) for _ in range(2)]
+    rows = 16 if wide or depth == 12 else 8  # two rows share their chroma
+    chroma = [peak // 2 + random.integers(-peak // 12, peak // 12, (rows, 64 if wide else 32)) for _ in range(2)]
+    chroma = [plane.repeat(16 // rows, axis=0) for plane in chroma]
     octets = samples.packed_planes([plane.astype(np.uint16) for plane in (tone, *chroma)], video)
     ours = rgb_of_jpeg(jpeg_planes(octets, video))
     assert np.abs(ours - samples.rgb_of(octets, video)).max() <= (
@@ -48,14 +50,14 @@ def test_smaller_takes_each_nth_pixel() -> None:
     octets = np.random.default_rng(1).integers(0, 256, 64 * 16 * 5 // 2, dtype=np.uint8)
     y, blue, red = jpeg_planes(octets, video, shrink=2)
     assert y.shape == (8, 32)
-    assert blue.shape == red.shape == (8, 16)
+    assert blue.shape == red.shape == (4, 16)
 
 
 def test_smaller_by_an_odd_number_keeps_pairs_whole() -> None:
     video = VideoFormat(50, 30, Fraction(30), "YCbCr-4:2:2", 10)
     octets = np.random.default_rng(1).integers(0, 256, 50 * 30 * 5 // 2, dtype=np.uint8)
     y, blue, red = jpeg_planes(octets, video, shrink=2)
-    assert (y.shape, blue.shape, red.shape) == ((15, 24), (15, 12), (15, 12))
+    assert (y.shape, blue.shape, red.shape) == ((15, 24), (8, 12), (8, 12))
 
 
 @pytest.mark.parametrize("span", ["NARROW", "FULL"])
@@ -72,6 +74,23 @@ def test_no_octet_overflows(colorimetry: str, span: str) -> None:
     b_y, r_y = (2 * (1 - k) * (plane - 128) / chroma_span for k, plane in ((kb, blue), (kr, red)))
     g_y = -(kr * r_y + kb * b_y) / (1 - kr - kb)
     shift = 0.299 * r_y + 0.587 * g_y + 0.114 * b_y
-    wanted = (y + shift.repeat(2, axis=1)) * 255, (b_y - shift) / 1.772 * 255 + 128, (r_y - shift) / 1.402 * 255 + 128
+    wanted = (
+        (y + shift.repeat(2, axis=1)) * 255,
+        *(
+            (one.reshape(128, 2, 256).mean(axis=1) / span * 255 + 128)
+            for one, span in ((b_y - shift, 1.772), (r_y - shift, 1.402))
+        ),
+    )
     for plane, exact in zip(jpeg_planes(octets, video), wanted, strict=True):
         assert np.abs(plane - np.clip(np.rint(exact), 0, 255)).max() <= 2
+
+
+def test_chroma_is_the_mean_of_two_rows_and_the_last_of_an_odd_number_its_own() -> None:
+    video = VideoFormat(4, 3, Fraction(30), "YCbCr-4:2:2", 8, colorimetry="BT601", range="FULL")
+    rows = np.array([100, 131, 77], np.uint8)[:, None]
+    grey = np.full((3, 4), 128, np.uint8)
+    blue, red = rows.repeat(2, axis=1), np.full((3, 2), 128, np.uint8)
+    octets = samples.packed_planes([grey, blue, red], video)
+    _, blue, red = jpeg_planes(octets, video)
+    assert blue.tolist() == [[116, 116], [77, 77]]
+    assert red.tolist() == [[128, 128], [128, 128]]
