@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import threading
 import time
 import weakref
 from collections import deque
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from dicomlab.rtv.frames import Frame
     from dicomlab.rtv.live_stream import LiveStream
 
-STATISTICS_HZ = 5.0
+_TICKS_HZ = 20.0
+_WITH_PICTURES_S, _WITHOUT_S = 0.12, 0.22
+"""Statistics follow acknowledgements, at most so often, for what both make a page draw is drawn once; or come alone."""
 KEPT_SNAPSHOTS = 50
 _BESIDE = "display:inline-block;margin:4px 12px 4px 0"
 _MOST_AT_ONCE, _LONGEST_AGO_S = 32, 1.0
@@ -66,7 +70,9 @@ class Player(Face):
         self._let_go = weakref.finalize(self, _let_go, end, self._pump, stream if opens else None)
         self._curves, self._network = Curves(), Curves()
         self._lost_before: tuple[float, int] = (time.monotonic(), 0)
-        self._ticker = Ticker(self._tick, STATISTICS_HZ, "player statistics")
+        self._told_s = -math.inf
+        self._telling = threading.Lock()
+        self._ticker = Ticker(self._tick, _TICKS_HZ, "player statistics")
 
     # --- verbs ---------------------------------------------------------------------------------------------------
 
@@ -154,6 +160,7 @@ class Player(Face):
             ago_s = min(_LONGEST_AGO_S, max(0.0, float(one["ago_ms"]) / 1000))
             told = {"shown": bool(one["shown"]), "broken": bool(one.get("broken"))}
             self._pump.acknowledge(int(one["n"]), **told, ago_s=ago_s)
+        self._tell_statistics(_WITH_PICTURES_S)
 
     def _on_place(self, content: Mapping[str, Any]) -> None:
         """How wide it is shown, and whether the browser decodes H.264."""
@@ -186,7 +193,15 @@ class Player(Face):
         if recording is not None and recording.done:
             self._recorded(recording)
         self._look()
-        if self.visible and not self.closed:
+        self._tell_statistics(_WITHOUT_S)
+
+    def _tell_statistics(self, after_s: float) -> None:
+        """Tell them where they were not told for so long."""
+        with self._telling:
+            now = time.monotonic()
+            if now - self._told_s < after_s or self.closed or not self.visible:
+                return
+            self._told_s = now
             self._send("statistics", **self._statistics(), figures=self._pump.figures(), travels=self._pump.travels)
 
     def _recorded(self, recording: Operation[Report]) -> None:
