@@ -325,6 +325,22 @@ def test_auto_does_without_h264_where_it_can_not_be_had(live: LiveStream, monkey
         assert player._pump.mode == "jpeg"
 
 
+def test_statistics_follow_acknowledgements_and_come_without_any(live: LiveStream) -> None:
+    """What both make a page draw is drawn at once: with every message they come, but not more often than is told."""
+    told: list[str] = []
+    with live.play() as player:
+        player._channel.send = lambda content, buffers=None: told.append(content["kind"])
+        player._take({"kind": "view", "view": "one", "visible": True})
+        until(lambda: told.count("statistics") >= 3)  # nobody acknowledges anything
+        player._ticker.stop()
+        time.sleep(0.13)
+        before = told.count("statistics")
+        player._take({"kind": "ack", "pictures": []})
+        assert told.count("statistics") == before + 1
+        player._take({"kind": "ack", "pictures": []})
+        assert told.count("statistics") == before + 1
+
+
 def test_what_never_came_is_magenta(live: LiveStream) -> None:
     frame = next(live.frames(1)).copy()
     octets = len(frame.packed)

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dicomlab.rtv import samples
-from dicomlab.rtv.preview import Planes, jpeg_planes
+from dicomlab.rtv import preview, samples
+from dicomlab.rtv.preview import Planes, Preview, jpeg_planes
 from dicomlab.rtv.video import VideoFormat
 
 
@@ -94,3 +94,27 @@ def test_chroma_is_the_mean_of_two_rows_and_the_last_of_an_odd_number_its_own() 
     _, blue, red = jpeg_planes(octets, video)
     assert blue.tolist() == [[116, 116], [77, 77]]
     assert red.tolist() == [[128, 128], [128, 128]]
+
+
+def test_bands_and_kept_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One maker for frames of several sizes, a few rows at a time, against a new one for each whole frame."""
+    random = np.random.default_rng(5)
+    maker = Preview()
+    for width, height, depth, interlaced, shrink in (
+        (64, 37, 10, False, 1), (32, 16, 10, True, 1), (66, 50, 8, False, 2), (64, 37, 10, False, 3), (128, 9, 10, False, 1),
+    ):  # fmt: skip
+        video = VideoFormat(width, height, Fraction(30), "YCbCr-4:2:2", depth, interlaced=interlaced)
+        octets = random.integers(0, 256, video.frame_octets, dtype=np.uint8)
+        monkeypatch.setattr(preview, "_PIXELS", 1 << 18)
+        whole = jpeg_planes(octets, video, shrink)
+        monkeypatch.setattr(preview, "_PIXELS", 5 * width)
+        for banded, at_once in zip(maker.planes(octets, video, shrink), whole, strict=True):
+            assert np.array_equal(banded, at_once)
+
+
+def test_memory_is_kept() -> None:
+    video = VideoFormat(64, 16, Fraction(30), "YCbCr-4:2:2", 10)
+    octets = np.zeros(video.frame_octets, np.uint8)
+    maker = Preview()
+    first, second = maker.planes(octets, video), maker.planes(octets, video)
+    assert all(np.shares_memory(one, other) for one, other in zip(first, second, strict=True))
