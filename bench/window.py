@@ -27,10 +27,14 @@ class Window(Peer):
             command("chromium"), *FLAGS, NOWHERE_ELSE, "--headless=new", "--remote-debugging-port=0",
             f"--user-data-dir={self._port.parent}", f"--window-size={width},{height}", "about:blank",
         ]  # fmt: skip
-        super().__init__(arguments, folder, self._port.exists)
-        self._playwright = sync_playwright().start()
         self.page: Any = None
-        self._look_in()
+        self._playwright = sync_playwright().start()
+        super().__init__(arguments, folder, lambda: self._port.exists() and "\n" in self._port.read_text())
+        try:
+            self._look_in()
+        except BaseException:
+            self.stop()
+            raise
 
     def _look_in(self) -> None:
         port = self._port.read_text().split()[0]

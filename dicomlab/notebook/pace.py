@@ -36,11 +36,13 @@ _TELLS_S = 0.02
 """Of computing: less tells nothing of a clock that ticks in steps."""
 _HELPED = 1.2
 """So many times as many pictures have to be shown, or lighter ones are no use."""
-HELD_S = 0.15
+_HELD_S = 0.15
 """How long acknowledgements may wait for each other where pictures are many: about six messages a second."""
 _IN_COMPANY_HZ = 15.0
 _RECENT = 8
+"""So many trips say how long one takes now."""
 _LOOK_S = 0.5
+"""How often it is looked for pictures that nobody acknowledged."""
 _CLIMB_S, _LONGEST_CLIMB_S = 10.0, 300.0
 _LONGEST_PATIENCE_S = 32.0
 _MOST_GIVEN_UP = 256
@@ -103,7 +105,7 @@ class Pace:
         many, and each makes a notebook draw itself anew, from its tab to the line at its lower end.
         """
         alone = not self._under_way
-        in_company = not alone and now_s - self._prompt_s < HELD_S and self.shown_hz(now_s) > _IN_COMPANY_HZ
+        in_company = not alone and now_s - self._prompt_s < _HELD_S and self.shown_hz(now_s) > _IN_COMPANY_HZ
         if not in_company:
             self._prompt_s = now_s
         self._under_way[number] = _Sent(came_s, now_s, alone, in_company)

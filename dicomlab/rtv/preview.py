@@ -31,11 +31,6 @@ _PIXELS = 1 << 18
 """That are reckoned at once, in whole rows: what they take stays in a processor's cache."""
 
 
-def jpeg_planes(octets: NDArray[np.uint8], video: VideoFormat, shrink: int = 1) -> Planes:
-    """Y, Cb and Cr of one packed frame: see :meth:`Preview.planes`."""
-    return Preview().planes(octets, video, shrink)
-
-
 class Preview:
     """Makes the planes of a JPEG from one frame after the other, in memory that it keeps: for one thread at a time.
 

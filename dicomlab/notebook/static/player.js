@@ -1,7 +1,7 @@
 // The live player. A picture is decoded beside the page, drawn at once (but only one for each frame of the screen), then acknowledged.
 
 const CODEC = "avc1.42E028";
-const HELD_MS = 250; // how long an acknowledgement waits for that of the next picture, where the kernel lets it
+const HELD_MS = 250; // how long acknowledgements wait for that of a picture that may not wait, where the kernel lets them
 const MOST_HELD = 16;
 
 function build({ root, send, state: current }) {
@@ -61,7 +61,7 @@ function build({ root, send, state: current }) {
   };
   const acknowledge = (n, shown, broken = false) => {
     untold.push({ n, shown, broken, at: performance.now() });
-    if (!later.delete(n) || !shown || untold.length > 7) tell();
+    if (!later.delete(n) || !shown || untold.length >= MOST_HELD) tell();
     else if (untold.length === 1) waits = setTimeout(tell, HELD_MS);
   };
   // A bitmap is handed over as it is; frames of a video and luma are drawn. A canvas does the one or the other.

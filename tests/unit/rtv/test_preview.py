@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicomlab.rtv import preview, samples
-from dicomlab.rtv.preview import Planes, Preview, jpeg_planes
+from dicomlab.rtv.preview import Planes, Preview
 from dicomlab.rtv.video import VideoFormat
 
 
@@ -39,7 +39,7 @@ def test_the_same_colours(sampling: str, depth: int, interlaced: bool, colorimet
     chroma = [peak // 2 + random.integers(-peak // 12, peak // 12, (rows, 64 if wide else 32)) for _ in range(2)]
     chroma = [plane.repeat(16 // rows, axis=0) for plane in chroma]
     octets = samples.packed_planes([plane.astype(np.uint16) for plane in (tone, *chroma)], video)
-    ours = rgb_of_jpeg(jpeg_planes(octets, video))
+    ours = rgb_of_jpeg(Preview().planes(octets, video))
     assert np.abs(ours - samples.rgb_of(octets, video)).max() <= (
         3 if depth == 8 or wide else 6
     )  # two bits are cut off
@@ -48,7 +48,7 @@ def test_the_same_colours(sampling: str, depth: int, interlaced: bool, colorimet
 def test_smaller_takes_each_nth_pixel() -> None:
     video = VideoFormat(64, 16, Fraction(30), "YCbCr-4:2:2", 10)
     octets = np.random.default_rng(1).integers(0, 256, 64 * 16 * 5 // 2, dtype=np.uint8)
-    y, blue, red = jpeg_planes(octets, video, shrink=2)
+    y, blue, red = Preview().planes(octets, video, shrink=2)
     assert y.shape == (8, 32)
     assert blue.shape == red.shape == (4, 16)
 
@@ -56,7 +56,7 @@ def test_smaller_takes_each_nth_pixel() -> None:
 def test_smaller_by_an_odd_number_keeps_pairs_whole() -> None:
     video = VideoFormat(50, 30, Fraction(30), "YCbCr-4:2:2", 10)
     octets = np.random.default_rng(1).integers(0, 256, 50 * 30 * 5 // 2, dtype=np.uint8)
-    y, blue, red = jpeg_planes(octets, video, shrink=2)
+    y, blue, red = Preview().planes(octets, video, shrink=2)
     assert (y.shape, blue.shape, red.shape) == ((15, 24), (8, 12), (8, 12))
 
 
@@ -81,7 +81,7 @@ def test_no_octet_overflows(colorimetry: str, span: str) -> None:
             for one, span in ((b_y - shift, 1.772), (r_y - shift, 1.402))
         ),
     )
-    for plane, exact in zip(jpeg_planes(octets, video), wanted, strict=True):
+    for plane, exact in zip(Preview().planes(octets, video), wanted, strict=True):
         assert np.abs(plane - np.clip(np.rint(exact), 0, 255)).max() <= 2
 
 
@@ -91,7 +91,7 @@ def test_chroma_is_the_mean_of_two_rows_and_the_last_of_an_odd_number_its_own() 
     grey = np.full((3, 4), 128, np.uint8)
     blue, red = rows.repeat(2, axis=1), np.full((3, 2), 128, np.uint8)
     octets = samples.packed_planes([grey, blue, red], video)
-    _, blue, red = jpeg_planes(octets, video)
+    _, blue, red = Preview().planes(octets, video)
     assert blue.tolist() == [[116, 116], [77, 77]]
     assert red.tolist() == [[128, 128], [128, 128]]
 
@@ -106,7 +106,7 @@ def test_bands_and_kept_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -
         video = VideoFormat(width, height, Fraction(30), "YCbCr-4:2:2", depth, interlaced=interlaced)
         octets = random.integers(0, 256, video.frame_octets, dtype=np.uint8)
         monkeypatch.setattr(preview, "_PIXELS", 1 << 18)
-        whole = jpeg_planes(octets, video, shrink)
+        whole = Preview().planes(octets, video, shrink)
         monkeypatch.setattr(preview, "_PIXELS", 5 * width)
         for banded, at_once in zip(maker.planes(octets, video, shrink), whole, strict=True):
             assert np.array_equal(banded, at_once)
